@@ -1,0 +1,54 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run setup check format test soak lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: .venv/run.stamp ## Serve on http://127.0.0.1:5000, with an embedded Valkey in ./data
+	@$(BIN)/flaskvstore serve
+
+setup: .venv/dev.stamp ## Make .venv with everything for development, from the lock files
+
+check: .venv/dev.stamp ## Lint, check types, import contracts and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: .venv/dev.stamp ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: .venv/dev.stamp ## Run the test suite, with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not soak"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, repeated kills
+	$(BIN)/python -m pytest -m soak
+
+lock: .venv/dev.stamp ## Write the lock files anew from setup.cfg
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --upgrade --extra build setup.cfg -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --upgrade --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
+
+clean: ## Remove what the other targets made, the data in ./data aside
+	rm -rf .venv build *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/run.stamp: requirements.txt setup.cfg
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --require-hashes -r requirements.txt
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements-dev.txt
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,42 @@
+"""The application: where the parts meet."""
+
+from flask import Flask
+
+from api.documentation import register_documentation
+from api.errors import register_error_handlers
+from api.requests import KeyConverter, register_request_hooks
+from api.settings import Settings
+from models.connection import connect
+from models.store import Store
+from resources.base import EXTENSION
+
+
+def create_app(settings: Settings, *, store: Store | None = None) -> Flask:
+    """Make the WSGI application.
+
+    :param settings: the settings
+    :param store: the store to use; by default that of ``settings.redis_url``
+    """
+    app = Flask("flaskvstore", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
+    app.extensions[EXTENSION] = store or open_store(settings)
+    # A key may hold "//": no path is rewritten or redirected.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["key"] = KeyConverter
+    register_request_hooks(app)
+    register_error_handlers(app, unavailable_status=settings.unavailable_status)
+    register_documentation(app)
+    return app
+
+
+def open_store(settings: Settings) -> Store:
+    """Make the store that the settings describe; nothing is connected yet.
+
+    :param settings: the settings
+    """
+    client = connect(
+        settings.redis_url or "",
+        timeout_seconds=settings.store_timeout_seconds,
+        max_connections=settings.store_connections,
+    )
+    return Store(client, key_prefix=settings.key_prefix, max_value_bytes=settings.max_value_bytes)

@@ -1,0 +1,145 @@
+"""The one table from exceptions to HTTP, and the one shape of errors (RFC 9457)."""
+
+import logging
+from functools import partial
+from http import HTTPStatus
+from typing import NamedTuple
+
+import orjson
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from api.logs import LOGGER
+from models import errors
+from models.errors import quoted
+
+
+RETRY_AFTER_SECONDS = 1
+
+log = logging.getLogger(f"{LOGGER}.errors")
+
+
+class Problem(NamedTuple):
+    """How an exception looks from outside."""
+
+    status: int
+    code: str
+    title: str
+
+
+PROBLEMS: dict[type[Exception], Problem] = {
+    errors.InvalidKey: Problem(400, "invalid_key", "Invalid key"),
+    errors.InvalidValue: Problem(400, "invalid_value", "Invalid value"),
+    errors.InvalidExpiry: Problem(400, "invalid_expiry", "Invalid expiry"),
+    errors.InvalidFilter: Problem(400, "invalid_filter", "Invalid filter"),
+    errors.InvalidParameter: Problem(400, "invalid_parameter", "Invalid query parameter"),
+    errors.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
+    errors.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
+    errors.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
+    errors.KeyNotFound: Problem(404, "key_not_found", "Key not found"),
+    errors.WrongType: Problem(409, "wrong_type", "Not a string"),
+    errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
+    errors.TooManyPairs: Problem(413, "too_many_pairs", "Too many pairs"),
+    errors.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
+    errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
+    errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),
+    errors.StoreSaturated: Problem(500, "store_saturated", "Store connections busy"),
+    errors.StoreLoading: Problem(500, "store_loading", "Store loading"),
+    errors.StoreFull: Problem(500, "store_full", "Store full"),
+    errors.StoreReadOnly: Problem(500, "store_read_only", "Store read-only"),
+    errors.StoreDenied: Problem(500, "store_denied", "Store denies access"),
+    errors.StoreFault: Problem(500, "store_fault", "Unexpected answer of the store"),
+    errors.OutcomeUnknown: Problem(500, "outcome_unknown", "Outcome unknown"),
+    errors.NotReady: Problem(503, "not_ready", "Not ready"),
+}
+
+# For what Flask and Werkzeug raise; others of theirs are named after their status.
+NOT_FOUND = Problem(404, "not_found", "Not found")
+METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "Method not allowed")
+BODY_TOO_LARGE = Problem(413, "body_too_large", "Body too large")
+INTERNAL = Problem(500, "internal_error", "Internal error")
+
+
+def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
+    """Answer every exception with a problem document.
+
+    :param app: the application
+    :param unavailable_status: the status when the store cannot do what it should
+    """
+    app.register_error_handler(errors.RequestError, request_error)
+    app.register_error_handler(errors.StoreError, partial(store_error, unavailable_status=unavailable_status))
+    app.register_error_handler(NotFound, not_found)
+    app.register_error_handler(MethodNotAllowed, method_not_allowed)
+    app.register_error_handler(RequestEntityTooLarge, body_too_large)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, internal_error)
+
+
+def request_error(error: errors.RequestError) -> Response:
+    """Answer an error of the client."""
+    return problem_response(PROBLEMS[type(error)], str(error), **error.members)
+
+
+def store_error(error: errors.StoreError, *, unavailable_status: int) -> Response:
+    """Answer an error of the store, and log what it said."""
+    problem = PROBLEMS[type(error)]
+    log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": g.request_id}})
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        problem = problem._replace(status=unavailable_status)
+    response = problem_response(problem, str(error), **error.members)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def not_found(_: NotFound) -> Response:
+    """Answer a URL that leads nowhere."""
+    return problem_response(NOT_FOUND, f"There is nothing at {quoted(request.path)}. The documentation is at /.")
+
+
+def method_not_allowed(error: MethodNotAllowed) -> Response:
+    """Answer a method that a URL does not have."""
+    allowed = ", ".join(sorted(error.valid_methods or ()))
+    response = problem_response(METHOD_NOT_ALLOWED, f"{request.method} is not allowed here; allowed: {allowed}.")
+    response.headers["Allow"] = allowed
+    return response
+
+
+def body_too_large(_: RequestEntityTooLarge) -> Response:
+    """Answer a body above the limit; its size is not known when it came in chunks."""
+    limit, actual = request.max_content_length, request.content_length
+    if actual is None:
+        return problem_response(BODY_TOO_LARGE, f"The body has more than {limit:,} bytes, the limit.", limit=limit)
+    detail = f"The body has {actual:,} bytes: at most {limit:,} are allowed."
+    return problem_response(BODY_TOO_LARGE, detail, limit=limit, actual=actual)
+
+
+def http_error(error: HTTPException) -> Response:
+    """Answer any other error of Flask or Werkzeug, named after its status."""
+    problem = Problem(error.code or INTERNAL.status, error.name.lower().replace(" ", "_"), error.name)
+    return problem_response(problem, error.description or error.name)
+
+
+def internal_error(error: Exception) -> Response:
+    """Answer what nobody foresaw, and log where it happened."""
+    log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": g.request_id}})
+    return problem_response(INTERNAL, "The service has a fault. Its log says more under this request id.")
+
+
+def problem_response(problem: Problem, detail: str, **members: object) -> Response:
+    """Make a problem document.
+
+    :param problem: status, code and title
+    :param detail: what came, what was expected, what to do
+    :param members: further members
+    """
+    document = {
+        "type": f"urn:flaskvstore:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+        "request_id": g.request_id,
+        **members,
+    }
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, problem.status, mimetype="application/problem+json")

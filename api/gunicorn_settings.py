@@ -1,0 +1,30 @@
+"""How Gunicorn runs the service; read by its parent process before the workers exist.
+
+See https://docs.gunicorn.org/en/stable/settings.html for each name.
+"""
+
+from pathlib import Path
+
+from api.logs import logging_config
+from api.settings import Settings
+
+
+_settings = Settings.for_wsgi_server()
+
+bind = [str(_settings.bind)]
+workers = _settings.workers
+
+# Idle connections, slow clients and long streams cost a greenlet, not a thread: two half-sent request heads would
+# block a worker with two threads for good.
+worker_class = "gevent"
+keepalive = 5
+
+# The most that Gunicorn allows: PUT /keys takes values in the query string.
+limit_request_line = 8190
+
+# The workers' heartbeat must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+# No socket in the home directory: two instances and read-only containers have no use for it.
+control_socket_disable = True
+
+logconfig_dict = logging_config(_settings.log_level, _settings.log_format)

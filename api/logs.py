@@ -1,0 +1,74 @@
+"""Logging: to standard output, one line an event, JSON or plain text; and the line of each request."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+
+LOGGER = "flaskvstore"
+REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "key_bytes")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` and `level`, then the event's own fields or its message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one line.
+
+        :param record: the event; its attribute ``fields``, if any, is a dict of JSON types
+        """
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            **getattr(record, "fields", {}),
+        }
+        message = record.getMessage()
+        if message:
+            line |= {"logger": record.name, "message": message}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """The same for a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one line, and a stack trace below it if there is one.
+
+        :param record: as for :class:`JsonFormatter`
+        """
+        fields = getattr(record, "fields", {})
+        words = [f"{datetime.fromtimestamp(record.created).astimezone():%H:%M:%S}", record.levelname.lower()]
+        words += [record.getMessage()] if record.getMessage() else []
+        words += [f"{name}={value}" for name, value in fields.items() if value is not None]
+        line = " ".join(words)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def logging_config(level: str, format_: str) -> dict[str, Any]:
+    """Say how this process logs, as `logging.config.dictConfig` and Gunicorn's ``logconfig_dict`` take it.
+
+    :param level: the least severe level
+    :param format_: ``json``, ``text``, or ``auto`` for text on a terminal
+    """
+    if format_ == "auto":
+        format_ = "text" if sys.stdout.isatty() else "json"
+    formatter = TextFormatter if format_ == "text" else JsonFormatter
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__name__}"}},
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stdout"},
+        },
+        "root": {"level": "WARNING", "handlers": ["stdout"]},
+        "loggers": {
+            LOGGER: {"level": level.upper()},
+            # Its start and stop lines say nothing that ours do not.
+            "gunicorn.error": {"level": "WARNING"},
+        },
+    }

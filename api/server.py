@@ -1,0 +1,139 @@
+"""`flaskvstore serve`: runs Gunicorn and, where no URL is given, an embedded Valkey, and ends them in order."""
+
+import http.client
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from api.logs import LOGGER
+from api.settings import Address, Settings, variable_name
+from models.child import spawn
+from models.embedded import EmbeddedServer
+from models.errors import StartError
+
+
+ROOT = Path(__file__).parent.parent
+BACKLOG_CONNECTIONS = 2048
+START_TIMEOUT_SECONDS = 60
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
+
+log = logging.getLogger(f"{LOGGER}.server")
+
+
+def serve(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or Ctrl-C; SIGHUP starts new workers.
+
+    :param settings: the settings
+    :param environ: the environment that they came from, which Gunicorn gets as well
+    :return: the exit status for the process
+    :raises StartError: the address or the data directory cannot be used
+    """
+    # Waited for with sigwait: nothing happens between two lines that did not expect it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
+    with listen(settings.bind) as listener:
+        bound = Address(*listener.getsockname()[:2])
+        if embedded is not None:
+            embedded.start()
+            environ = {**environ, variable_name("redis_url"): embedded.url}
+        try:
+            gunicorn = spawn(
+                [
+                    *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_settings"),
+                    *("--bind", f"fd://{listener.fileno()}", "wsgi:app"),
+                ],
+                cwd=ROOT,
+                env=environ,
+                inherit=[listener.fileno()],
+            )
+            # From here on the port is open for as long as Gunicorn has it open.
+            listener.close()
+            if answers(bound):
+                log.info(ready_line(bound, settings, embedded))
+            return supervise(gunicorn, embedded)
+        finally:
+            if embedded is not None:
+                embedded.stop()
+
+
+def listen(address: Address) -> socket.socket:
+    """Open the listening socket here, so that a used port is known before anything else is started.
+
+    :param address: where to listen; port 0 for any free one
+    :raises StartError: it is in use, not ours, or not to be resolved
+    """
+    try:
+        family, *_, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS)
+    except OSError as error:
+        raise StartError(
+            f"Cannot listen on {address}: {error.strerror}. Stop what listens there, or choose another with --bind."
+        ) from error
+
+
+def answers(address: Address) -> bool:
+    """Wait for the first answer.
+
+    :param address: where the service listens
+    :return: whether there was one; there is none if Gunicorn ended
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    connection = http.client.HTTPConnection(host, address.port, timeout=START_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def ready_line(bound: Address, settings: Settings, embedded: EmbeddedServer | None) -> str:
+    """Say where the service listens, where its data lies, and where the documentation is.
+
+    :param bound: the address with its real port
+    :param settings: the settings
+    :param embedded: the embedded server, if there is one
+    """
+    data = f"in {embedded.data_dir} (embedded Valkey)" if embedded else f"at {without_password(settings.redis_url)}"
+    url = f"http://{bound}"
+    return f"flaskvstore {version('flaskvstore')} listens on {url}, data {data}, documentation at {url}/"
+
+
+def without_password(url: str | None) -> str:
+    """Give a URL that can be shown.
+
+    :param url: a URL that may hold a password
+    """
+    scheme, _, rest = (url or "").partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def supervise(gunicorn: subprocess.Popen[bytes], embedded: EmbeddedServer | None) -> int:
+    """Pass signals on, start the embedded server again when it dies, and return when Gunicorn has ended.
+
+    :param gunicorn: its process
+    :param embedded: the embedded server, if there is one
+    """
+    stopping = False
+    while gunicorn.poll() is None:
+        match signal.sigwait(SIGNALS):
+            case signal.SIGHUP:
+                gunicorn.send_signal(signal.SIGHUP)
+            case signal.SIGTERM | signal.SIGINT:
+                # The first time requests in flight are finished, the second time not.
+                gunicorn.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
+                stopping = True
+            case signal.SIGCHLD if embedded is not None and embedded.has_ended():
+                delay_seconds = embedded.restart_delay_seconds()
+                log.error("The embedded Valkey has ended by itself; it is started again in %s s.", delay_seconds)
+                signal.setitimer(signal.ITIMER_REAL, delay_seconds)
+            case signal.SIGALRM if embedded is not None:
+                embedded.run()
+    return max(gunicorn.returncode, os.EX_OK) if stopping else gunicorn.returncode or os.EX_SOFTWARE

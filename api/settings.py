@@ -1,0 +1,217 @@
+"""Every setting: one field each, with its type, default, unit and meaning; the README's table is held against it."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from models.errors import StartError
+
+
+MAX_PORT = 65_535
+PREFIX = "FLASKVSTORE_"
+# What Gunicorn's parent takes as "the application cannot be loaded" and stops on, instead of trying again for ever.
+CANNOT_LOAD = 4
+
+
+class Address(NamedTuple):
+    """Where the service listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def text(value: str) -> str:
+    """Take any text."""
+    value.encode()
+    return value
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Make a parser of whole numbers.
+
+    :param low: the smallest that is allowed
+    :param high: the largest that is allowed
+    """
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not low <= int(value) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """Make a parser of durations.
+
+    :param low: the shortest that is allowed
+    :param high: the longest that is allowed
+    """
+
+    def parse(value: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or not low <= float(value) <= high:
+            raise ValueError(f"a number of seconds from {low} to {high}")
+        return float(value)
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Make a parser that takes some words only.
+
+    :param choices: the words
+    """
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return value
+
+    return parse
+
+
+def status(value: str) -> int:
+    """Read the status for a store that cannot answer."""
+    return int(one_of("500", "503")(value))
+
+
+def address(value: str) -> Address:
+    """Read ``HOST:PORT``; an IPv6 host stands in brackets."""
+    match = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]{1,5})", value)
+    if not match or int(match["port"]) > MAX_PORT:
+        raise ValueError("HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000")
+    return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def redis_url(value: str) -> str:
+    """Read the URL of a server; the options in it are the database and those for TLS.
+
+    See https://www.iana.org/assignments/uri-schemes/prov/redis for its form.
+    """
+    expected = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss://... or unix:///PATH/TO/SOCKET[?db=DATABASE]"
+    url = urlsplit(value)
+    options = [name for name, _ in parse_qsl(url.query, keep_blank_values=True)]
+    location = re.fullmatch(r"/.+", url.path) if url.scheme == "unix" else url.hostname
+    database = url.scheme == "unix" or re.fullmatch(r"/?[0-9]{0,5}", url.path)
+    try:
+        known = url.scheme in {"redis", "rediss", "unix"} and (url.port is None or url.port > 0)
+    except ValueError:
+        known = False
+    if not (known and location and database and all(o == "db" or o.startswith("ssl_") for o in options)):
+        raise ValueError(expected)
+    return value
+
+
+def setting(meaning: str, default: Any, parse: Callable[[str], Any], unit: str = "") -> Any:
+    """Declare one setting.
+
+    :param meaning: a sentence for the README
+    :param default: its value when the variable is not set
+    :param parse: from text to value; raises ValueError with what it expects
+    :param unit: what a number counts
+    """
+    return field(default=default, metadata={"meaning": meaning, "parse": parse, "unit": unit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What can be set from outside, and nothing else."""
+
+    redis_url: str | None = setting(
+        "The Redis or Valkey that holds the data. `serve` embeds one if it is not set; `gunicorn wsgi:app` needs it.",
+        None,
+        redis_url,
+    )
+    key_prefix: str = setting(
+        "What the name of every key starts with in the server. Keys without it are never touched.", "kv:", text
+    )
+    max_value_bytes: int = setting("The largest value.", 1024 * 1024, whole_number(1, 512 * 1024 * 1024), "bytes")
+    max_body_bytes: int = setting(
+        "The largest request body.", 16 * 1024 * 1024, whole_number(1, 1024 * 1024 * 1024), "bytes"
+    )
+    store_timeout_seconds: float = setting(
+        "The longest that one answer of the store is waited for, connecting included.",
+        2.0,
+        seconds(0.05, 60.0),
+        "seconds",
+    )
+    store_connections: int = setting(
+        "The most connections to the store that one worker keeps.", 32, whole_number(1, 10_000), "connections"
+    )
+    unavailable_status: int = setting(
+        "The HTTP status when the store cannot do what it should: 500, or 503 for proxies that retry only that.",
+        500,
+        status,
+    )
+    log_level: str = setting(
+        "The least severe lines that are logged: debug, info, warning or error.",
+        "info",
+        one_of("debug", "info", "warning", "error"),
+    )
+    log_format: str = setting(
+        "json, text, or auto: text on a terminal and JSON elsewhere.", "auto", one_of("auto", "json", "text")
+    )
+    bind: Address = setting("Where the service listens.", Address("127.0.0.1", 5000), address)
+    workers: int = setting("How many worker processes serve requests.", 2, whole_number(1, 256), "processes")
+    data_dir: Path = setting("Where the embedded Valkey keeps its data.", Path("data"), Path)
+    durability: str = setting(
+        "When the embedded Valkey writes to disk: everysec loses at most about a second of writes in a crash, "
+        "always none that were acknowledged.",
+        "everysec",
+        one_of("everysec", "always"),
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings.
+
+        :param environ: environment variables, of which those named ``FLASKVSTORE_*`` count
+        :raises StartError: one of them has a bad value
+        """
+        values = {}
+        for each in fields(cls):
+            variable = variable_name(each.name)
+            if variable in environ:
+                try:
+                    values[each.name] = each.metadata["parse"](environ[variable])
+                except ValueError as error:
+                    shown = "" if each.name == "redis_url" else f" is {environ[variable]!r}, which"
+                    raise StartError(f"{variable}{shown} cannot be used: it must be {error}.") from None
+        return cls(**values)
+
+    @classmethod
+    def for_wsgi_server(cls) -> Self:
+        """Read the settings where a WSGI server starts the application, or end the process with a sentence."""
+        try:
+            return cls.from_env(os.environ).with_redis_url()
+        except StartError as error:
+            sys.stderr.write(f"flaskvstore: {error}\n")
+            raise SystemExit(CANNOT_LOAD) from None
+
+    def with_redis_url(self) -> Self:
+        """Give these settings, or refuse to if they name no server.
+
+        :raises StartError: there is no ``redis_url``
+        """
+        if self.redis_url is None:
+            raise StartError(
+                f"{variable_name('redis_url')} is not set: set it to the URL of a Redis or Valkey, such as "
+                "redis://127.0.0.1:6379/0, or run `flaskvstore serve`, which brings its own."
+            )
+        return self
+
+
+def variable_name(name: str) -> str:
+    """Give the environment variable of a setting.
+
+    :param name: the field's name in :class:`Settings`
+    """
+    return PREFIX + name.upper()

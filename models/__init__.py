@@ -1,0 +1,1 @@
+"""What a key, a value, a filter and a store are: the rules, without HTTP."""

@@ -1,0 +1,42 @@
+"""Programs that this one starts and that must not outlive it."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def spawn(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, inherit: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a program in a process group of its own, out of reach of the terminal's Ctrl-C.
+
+    On Linux it gets SIGTERM if this process ends without stopping it, by SIGKILL for example.
+
+    :param command: the program and its arguments
+    :param cwd: the folder it runs in
+    :param env: its environment; None for ours
+    :param inherit: file descriptors that stay open in it
+    """
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        pass_fds=inherit,
+        process_group=0,
+        preexec_fn=_in_child,
+    )
+
+
+def _in_child() -> None:
+    # The parent blocks the signals that it waits for, and a child would inherit that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,168 @@
+"""Everything that can go wrong, as a tree.
+
+    FlaskvstoreError
+    |-- RequestError            what the caller sent cannot be done; sending it again changes nothing
+    |   |-- InvalidKey          not 1 to 1,024 bytes of UTF-8
+    |   |-- InvalidValue        not a string or {"base64": ...}
+    |   |-- InvalidExpiry       not a whole number of seconds from 1 to 2,147,483,647
+    |   |-- InvalidFilter       a backslash before something else than $ or a backslash
+    |   |-- InvalidParameter    an unknown, repeated or malformed query parameter
+    |   |-- InvalidBody         a body that cannot be read
+    |   |-- InvalidPairs        no pair to store, or two with the same key
+    |   |-- InvalidEncoding     percent-encoding, of a URL or a form, that is malformed or is not UTF-8
+    |   |-- UnsupportedBody     a media type that holds no pairs
+    |   |-- ValueTooLarge       a value above the limit
+    |   |-- TooManyPairs        more pairs than one atomic write may hold
+    |   |-- KeyNotFound         no such key
+    |   `-- WrongType           the key holds a Redis list, hash, ... that another program wrote
+    |-- StartError              the program cannot start as it was told to; only the command line sees it
+    `-- StoreError              Redis or Valkey could not do it; the same request may succeed later
+        |-- StoreUnavailable    no connection
+        |-- StoreTimeout        no answer in time
+        |-- StoreSaturated      all connections of this worker are busy
+        |-- StoreLoading        it is reading its data from disk
+        |-- StoreFull           out of memory
+        |-- StoreReadOnly       it refuses writes: a replica, or a disk that cannot be written
+        |-- StoreDenied         it refuses our user, password or command
+        |-- StoreFault          any other answer that we did not expect
+        |-- OutcomeUnknown      the connection broke after a write was sent: it may or may not be applied
+        `-- NotReady            a health check asked, and the store did not answer
+
+The text of an exception is meant for the client: what came in, what was expected, what to do. It never holds a
+value. `api/errors.py` gives each class its HTTP status and code.
+"""
+
+import json
+from typing import Any
+
+
+SHOWN_CHARACTERS = 64
+
+
+class FlaskvstoreError(Exception):
+    """The root of all errors of flaskvstore.
+
+    :param detail: a sentence for the client
+    :param members: further facts for programs, such as ``limit`` or ``position``
+    """
+
+    def __init__(self, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.members = members
+
+
+class RequestError(FlaskvstoreError):
+    """The request cannot be fulfilled as it is."""
+
+
+class InvalidKey(RequestError):
+    """A key is not 1 to 1,024 bytes of UTF-8."""
+
+
+class InvalidValue(RequestError):
+    """A value is neither a string nor ``{"base64": ...}``."""
+
+
+class InvalidExpiry(RequestError):
+    """An expiry is not a whole number of seconds within the bounds."""
+
+
+class InvalidFilter(RequestError):
+    """A filter is empty where it must not be, too long, or has a wrong escape."""
+
+
+class InvalidParameter(RequestError):
+    """A query parameter is unknown, given twice, or malformed."""
+
+
+class InvalidBody(RequestError):
+    """A body cannot be read as pairs."""
+
+
+class InvalidPairs(RequestError):
+    """A write names no pair, or the same key twice."""
+
+
+class InvalidEncoding(RequestError):
+    """A URL or a form has malformed percent-encoding, or encodes bytes that are not UTF-8."""
+
+
+class UnsupportedBody(RequestError):
+    """A body has a media type that holds no pairs."""
+
+
+class ValueTooLarge(RequestError):
+    """A value is larger than the store takes."""
+
+
+class TooManyPairs(RequestError):
+    """One write names more pairs than it may."""
+
+
+class KeyNotFound(RequestError):
+    """The key does not exist."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"There is no key {quoted(key)}.")
+
+
+class WrongType(RequestError):
+    """The key holds another Redis type than a string."""
+
+
+class StartError(FlaskvstoreError):
+    """The program cannot start with these settings on this machine."""
+
+
+class StoreError(FlaskvstoreError):
+    """Redis or Valkey could not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """No connection could be made, or a read lost its connection twice."""
+
+
+class StoreTimeout(StoreError):
+    """No answer came within the time limit."""
+
+
+class StoreSaturated(StoreError):
+    """No connection of the pool became free in time."""
+
+
+class StoreLoading(StoreError):
+    """The server is still loading its data."""
+
+
+class StoreFull(StoreError):
+    """The server is out of memory."""
+
+
+class StoreReadOnly(StoreError):
+    """The server takes no writes at present."""
+
+
+class StoreDenied(StoreError):
+    """The server refuses our credentials or a command that we need."""
+
+
+class StoreFault(StoreError):
+    """The server answered in a way that nothing here expects."""
+
+
+class OutcomeUnknown(StoreError):
+    """A write was sent and its answer was lost."""
+
+
+class NotReady(StoreError):
+    """The store does not answer a health check."""
+
+
+def quoted(text: str) -> str:
+    """Quote a client's text for a message: control characters escaped, long text cut.
+
+    :param text: any text, such as a key
+    """
+    shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    escaped = json.dumps(shown, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)

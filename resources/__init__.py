@@ -1,0 +1,1 @@
+"""The HTTP verbs: what `/keys`, `/keys/{key}` and `/health` do."""

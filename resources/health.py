@@ -1,0 +1,46 @@
+"""Health checks for orchestrators."""
+
+from flask import Response
+from flask_restx import Namespace
+
+from models.schema import HEALTH
+from resources.base import StoreResource
+from resources.declarations import answers
+from resources.parameters import parse_query
+from resources.responses import json_response
+
+
+ns = Namespace("health", path="/health", description="Is the service well?")
+
+
+@ns.route("/live")
+class Liveness(StoreResource):
+    """Whether this process works."""
+
+    @answers(ns, HEALTH, "It does.", 400)
+    def get(self) -> Response:
+        """Check that the service runs; the store is not asked."""
+        parse_query()
+        return json_response({"status": "ok"})
+
+    @answers(ns, None, "It does; there is no body.", 400)
+    def head(self) -> Response:
+        """Check that the service runs, without a body."""
+        return self.get()
+
+
+@ns.route("/ready")
+class Readiness(StoreResource):
+    """Whether requests would succeed."""
+
+    @answers(ns, HEALTH, "They would.", 400, 503)
+    def get(self) -> Response:
+        """Check that the store answers."""
+        parse_query()
+        self.store.ping()
+        return json_response({"status": "ok"})
+
+    @answers(ns, None, "They would; there is no body.", 400, 503)
+    def head(self) -> Response:
+        """Check that the store answers, without a body."""
+        return self.get()
