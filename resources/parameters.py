@@ -15,6 +15,8 @@ from resources.urlencoded import parse_pairs
 
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1_000
+# 63 bits in hexadecimal: every one of them is a cursor that SCAN takes.
+CURSOR_PATTERN = "^[0-7]?[0-9a-f]{1,15}$"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def _limit(text: str) -> int:
 
 
 def _cursor(text: str) -> int:
-    if not re.fullmatch(r"[0-9a-f]{1,16}", text):
+    if not re.fullmatch(CURSOR_PATTERN, text):
         raise InvalidParameter(f"cursor is {quoted(text)}: take it from the Link header of the page before.")
     return int(text, 16)
 
@@ -133,7 +135,7 @@ CURSOR = Parameter(
         "description": "Where the page starts: from the Link header of the page before. "
         f"Without a limit it implies one of {DEFAULT_LIMIT:,}.",
         "type": "string",
-        "pattern": "^[0-9a-f]{1,16}$",
+        "pattern": CURSOR_PATTERN,
         "x-example": "0",
     },
 )

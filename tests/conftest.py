@@ -1,0 +1,91 @@
+"""Fixtures: a store, an application around it, and ways to ask it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+from flask import Flask
+
+from api.app import create_app
+from api.settings import Settings
+from models.connection import Client, connect
+from models.embedded import EmbeddedServer
+from models.store import Store
+from tests.asking import Ask, in_process
+from tests.contract import Contract
+from tests.services import Service, serving, valkey
+
+
+PREFIX = "kv:"
+MAX_VALUE_BYTES = 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """The Swagger document that every answer is held against."""
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1"))
+    return Contract(app.test_client().get("/swagger.json").get_json())
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A real Valkey, shared by all tests."""
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A real service with two Gunicorn workers and its embedded Valkey, shared by all tests."""
+    with serving(tmp_path_factory.mktemp("service"), "--workers", "2") as running:
+        yield running
+
+
+@pytest.fixture
+def valkey_client(valkey_server: EmbeddedServer) -> Client:
+    """An empty real Valkey."""
+    client = connect(valkey_server.url, timeout_seconds=5, max_connections=8)
+    client.flushall()
+    return client
+
+
+@pytest.fixture(params=["fakeredis", "valkey"])
+def client(request: pytest.FixtureRequest) -> Client:
+    """An empty server, once faked and once real."""
+    if request.param == "fakeredis":
+        return fakeredis.FakeRedis()
+    real: Client = request.getfixturevalue("valkey_client")
+    return real
+
+
+@pytest.fixture
+def store(client: Client) -> Store:
+    """A store on each kind of server."""
+    return Store(client, key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES)
+
+
+@pytest.fixture
+def app(store: Store) -> Flask:
+    """An application on each kind of server."""
+    return create_app(Settings(), store=store)
+
+
+@pytest.fixture
+def ask(app: Flask, contract: Contract) -> Ask:
+    """Ask an application in this process, on each kind of server."""
+    return in_process(app, contract)
+
+
+@pytest.fixture
+def served(service: Service, contract: Contract) -> Ask:
+    """Ask a real service with an empty store."""
+    server_of(service).flushall()
+    return service.ask(contract)
+
+
+def server_of(service: Service) -> redis.Redis:
+    """Give a client of the Valkey behind a service."""
+    socket: Path = service.log.parent / "data" / "valkey.sock"
+    return redis.Redis(unix_socket_path=str(socket))

@@ -1,0 +1,50 @@
+"""The Swagger document as a judge: is an answer one that it declares?"""
+
+import json
+from typing import Any
+
+from jsonschema import Draft4Validator
+from werkzeug.datastructures import Headers
+
+
+class Contract:
+    """Holds answers against a Swagger document."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.seen: set[tuple[str, str, int]] = set()
+
+    def check(self, method: str, path: str, status: int, headers: Headers, body: bytes) -> None:
+        """Fail if an answer is not what the document says."""
+        assert headers["X-Request-Id"], "every answer has a request id"
+        if method == "HEAD":
+            assert body == b""
+        template = self.template(path)
+        operation = self.document["paths"].get(template, {}).get(method.lower())
+        if operation is None:
+            self.check_undeclared(method, status, headers, body)
+            return
+        assert str(status) in operation["responses"], f"{method} {template} does not declare {status}"
+        self.seen.add((method, template, status))
+        for name in operation["responses"][str(status)].get("headers", {}):
+            assert name in headers or name == "Link", f"{method} {template} {status} has no {name}"
+        expected = "application/json" if status == 200 else "application/problem+json"
+        assert headers["Content-Type"] == expected
+        if method != "HEAD":
+            self.validate(operation["responses"][str(status)]["schema"], body)
+
+    def check_undeclared(self, method: str, status: int, headers: Headers, body: bytes) -> None:
+        """Hold the answer to what is not documented: a problem, or a page or a document."""
+        if status >= 400:
+            assert headers["Content-Type"] == "application/problem+json"
+            if method != "HEAD":
+                self.validate({"$ref": "#/definitions/Problem"}, body)
+
+    def template(self, path: str) -> str:
+        """Give the documented form of a path."""
+        return "/keys/{key}" if path.startswith("/keys/") and path != "/keys/" else path
+
+    def validate(self, schema: dict[str, Any], body: bytes) -> None:
+        """Fail if a body does not follow a schema of the document."""
+        full = {**schema, "definitions": self.document["definitions"]}
+        Draft4Validator(full).validate(json.loads(body))

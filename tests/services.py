@@ -1,0 +1,108 @@
+"""Running services: `flaskvstore serve` as a user starts it, each in its own process."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models.embedded import EmbeddedServer
+from tests.asking import Ask, over_http
+from tests.contract import Contract
+
+
+PROGRAM = Path(sys.executable).with_name("flaskvstore")
+START_SECONDS = 30
+
+
+class Service:
+    """A `flaskvstore serve` that has said where it listens."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int) -> None:
+        self.process = process
+        self.log = log
+        self.port = port
+
+    def ask(self, contract: Contract) -> Ask:
+        """Make a way to ask it."""
+        return over_http("127.0.0.1", self.port, contract)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Give what it has logged so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def children(self) -> dict[str, int]:
+        """Give the process ids of what it started, by program."""
+        import psutil  # noqa: PLC0415  # only for tests of processes
+
+        found = psutil.Process(self.process.pid).children()
+        return {"valkey" if "valkey" in " ".join(c.cmdline()[:1]) else "gunicorn": c.pid for c in found}
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> int:
+        """End it, and give its exit status."""
+        self.process.send_signal(with_signal)
+        return self.process.wait(30)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Give the environment of this process without settings of ours, and with some."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FLASKVSTORE_")}
+    return {**clean, **variables}
+
+
+@contextlib.contextmanager
+def serving(directory: Path, *options: str, **variables: str) -> Iterator[Service]:
+    """Run a service with its data below a directory, on a free port."""
+    log = directory / "serve.log"
+    with log.open("ab") as output:
+        offset = output.tell()
+        process = subprocess.Popen(
+            [PROGRAM, "serve", "--bind", "127.0.0.1:0", "--data-dir", str(directory / "data"), *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(**variables),
+            cwd=directory,
+        )
+    try:
+        yield Service(process, log, wait_for_port(process, log, offset))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+
+
+def wait_for_port(process: subprocess.Popen[bytes], log: Path, offset: int) -> int:
+    """Wait for the line that says where a service listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        written = log.read_bytes()[offset:].decode()
+        if match := re.search(r"listens on http://127\.0\.0\.1:(\d+)", written):
+            return int(match[1])
+        assert process.poll() is None, written
+        time.sleep(0.02)
+    raise AssertionError(log.read_text())
+
+
+@contextlib.contextmanager
+def valkey(directory: Path, durability: str = "everysec") -> Iterator[EmbeddedServer]:
+    """Run an embedded Valkey in this process's care."""
+    server = EmbeddedServer(directory, durability=durability)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def eventually(condition: Any, seconds: float = 10.0) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
