@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from api.logs import LOGGER
@@ -55,8 +56,12 @@ def register_request_hooks(app: Flask) -> None:
 def check_path() -> None:
     """Refuse a path that is not what it seems: Werkzeug would replace bytes that are not UTF-8 without a word.
 
+    :raises NotFound: it starts with two slashes
     :raises InvalidEncoding: it has a fragment, or its percent-encoding is malformed or not UTF-8
     """
+    if request.environ["PATH_INFO"].startswith("//"):
+        # Werkzeug would take it for /keys.
+        raise NotFound
     path = request.environ["RAW_URI"].partition("?")[0].encode("latin-1")
     if b"#" in path:
         raise InvalidEncoding("The path holds a #, which starts a fragment that is never sent: write %23 for it.")

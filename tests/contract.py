@@ -1,4 +1,4 @@
-"""The Swagger document as a judge: is an answer one that it declares?"""
+"""The Swagger document as a judge of answers."""
 
 import json
 from typing import Any
