@@ -115,7 +115,8 @@ def body_too_large(_: RequestEntityTooLarge) -> Response:
 
 def http_error(error: HTTPException) -> Response:
     """Answer any other error of Flask or Werkzeug, named after its status."""
-    problem = Problem(error.code or INTERNAL.status, error.name.lower().replace(" ", "_"), error.name)
+    status = HTTPStatus(error.code or INTERNAL.status)
+    problem = Problem(status.value, status.name.lower(), error.name)
     return problem_response(problem, error.description or error.name)
 
 

@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
@@ -29,6 +30,31 @@ class KeyConverter(BaseConverter):
     part_isolating = False
 
 
+class LoggedStream:
+    """The body of an answer that is sent in chunks; the request is logged at its end, however it ends.
+
+    :param chunks: the body
+    :param line: what is known of the request
+    :param started: when it came, on the performance counter
+    """
+
+    def __init__(self, chunks: Any, line: dict[str, object], started: float) -> None:
+        self._chunks = chunks
+        self._line = line
+        self._started = started
+        self._sent_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+            self._sent_bytes += len(chunk)
+
+    def close(self) -> None:
+        """Release what the body is read from: the server calls this once, also when the client has gone."""
+        self._chunks.close()
+        finish(self._line, self._sent_bytes, self._started)
+
+
 def register_request_hooks(app: Flask) -> None:
     """Give every request an id and a line in the log, and refuse URLs that cannot be decoded.
 
@@ -47,7 +73,7 @@ def register_request_hooks(app: Flask) -> None:
         response.headers[REQUEST_ID_HEADER] = g.request_id
         line = request_line(response)
         if response.is_streamed:
-            response.response = counted(response.iter_encoded(), line, g.started)
+            response.response = LoggedStream(response.response, line, g.started)
         else:
             finish(line, len(response.get_data()) if request.method != "HEAD" else 0, g.started)
         return response
@@ -92,19 +118,3 @@ def finish(line: dict[str, object], sent_bytes: int, started: float) -> None:
     """
     duration_ms = round((time.perf_counter() - started) * 1000, 3)
     log.info("", extra={"fields": {**line, "duration_ms": duration_ms, "bytes": sent_bytes}})
-
-
-def counted(chunks: Iterator[bytes], line: dict[str, object], started: float) -> Iterator[bytes]:
-    """Pass a stream on and log the request at its end, however it ends.
-
-    :param chunks: the stream
-    :param line: what is known of the request
-    :param started: when it came, on the performance counter
-    """
-    sent_bytes = 0
-    try:
-        for chunk in chunks:
-            yield chunk
-            sent_bytes += len(chunk)
-    finally:
-        finish(line, sent_bytes, started)

@@ -54,7 +54,7 @@ def in_process(app: Flask, contract: Contract) -> Ask:
         environ = create_environ(method=method, query_string=query, data=body, headers=dict(headers or {}))
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
         environ["RAW_URI"] = environ["REQUEST_URI"] = target
-        chunks, status, answered = run_wsgi_app(app, environ)
+        chunks, status, answered = run_wsgi_app(app, environ, buffered=True)
         answer = Answer(int(status.split()[0]), Headers(answered), b"".join(chunks))
         contract.check(method, path, answer.status, answer.headers, answer.body)
         return answer

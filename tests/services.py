@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from models.embedded import EmbeddedServer
 from tests.asking import Ask, over_http
 from tests.contract import Contract
@@ -48,6 +50,12 @@ class Service:
         """End it, and give its exit status."""
         self.process.send_signal(with_signal)
         return self.process.wait(30)
+
+
+def need(found: object, what: str) -> None:
+    """Skip a test that lacks something on this machine; in CI it fails instead."""
+    if not found:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(f"This test needs {what}.")
 
 
 def environment(**variables: str) -> dict[str, str]:

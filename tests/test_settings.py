@@ -1,0 +1,96 @@
+"""Settings: defaults, every variable, and bad values by their names."""
+
+from pathlib import Path
+
+import pytest
+
+from api.settings import Address, Settings, variable_name
+from models.errors import StartError
+
+
+GOOD = {
+    "redis_url": ("redis://user:secret@localhost:6380/2", "redis://user:secret@localhost:6380/2"),
+    "key_prefix": ("", ""),
+    "max_value_bytes": ("5", 5),
+    "max_body_bytes": ("5", 5),
+    "store_timeout_seconds": ("0.5", 0.5),
+    "store_connections": ("3", 3),
+    "unavailable_status": ("503", 503),
+    "log_level": ("debug", "debug"),
+    "log_format": ("text", "text"),
+    "bind": ("[::1]:0", Address("::1", 0)),
+    "workers": ("3", 3),
+    "data_dir": ("/some/where", Path("/some/where")),
+    "durability": ("always", "always"),
+}
+BAD = {
+    "redis_url": [
+        "",
+        "nonsense",
+        "http://localhost",
+        "redis://",
+        "redis://host:x",
+        "redis://host:99999",
+        "redis://host/x",
+        "redis+cluster://host",
+        "unix://",
+        "unix://relative?db=0",
+        "redis://host?decode_responses=true",
+    ],
+    "max_value_bytes": ["", "0", "-1", "1.5", "x", "536870913"],
+    "max_body_bytes": ["", "0", "x"],
+    "store_timeout_seconds": ["", "0", "-1", "x", "61", "nan", "1e1"],
+    "store_connections": ["", "0", "x"],
+    "unavailable_status": ["", "200", "502", "x"],
+    "log_level": ["", "loud"],
+    "log_format": ["", "xml"],
+    "bind": ["", "localhost", "localhost:", ":5000", "localhost:65536", "::1:5000", "a b:1", "localhost:x"],
+    "workers": ["", "0", "-1", "257", "x"],
+    "durability": ["", "sometimes"],
+}
+NAMES = list(Settings.__dataclass_fields__)
+
+
+def test_every_setting_has_cases() -> None:
+    assert set(GOOD) == set(NAMES)
+    assert set(NAMES) - set(BAD) == {"key_prefix", "data_dir"}
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert Settings.from_env({"PATH": "/bin", "OTHER_WORKERS": "x"}) == Settings()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_variable_sets_its_setting(name: str) -> None:
+    text, value = GOOD[name]
+
+    assert getattr(Settings.from_env({variable_name(name): text}), name) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_a_bad_value_is_refused_by_the_name_of_its_variable(name: str, text: str) -> None:
+    with pytest.raises(StartError, match=f"^{variable_name(name)} .*must be"):
+        Settings.from_env({variable_name(name): text})
+
+
+def test_a_bad_url_is_not_shown_because_it_may_hold_a_password() -> None:
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({"FLASKVSTORE_REDIS_URL": "http://user:secret@host"})
+    assert "secret" not in str(caught.value)
+
+
+def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("FLASKVSTORE_REDIS_URL", raising=False)
+
+    with pytest.raises(SystemExit) as caught:
+        Settings.for_wsgi_server()
+
+    assert caught.value.code == 4
+    assert "FLASKVSTORE_REDIS_URL is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://h:1/0", "rediss://h?ssl_cert_reqs=none", "unix:///s?db=1", "redis://[::1]:1"]
+)
+def test_the_usual_forms_of_a_url_are_taken(url: str) -> None:
+    assert Settings.from_env({"FLASKVSTORE_REDIS_URL": url}).with_redis_url().redis_url == url
