@@ -28,3 +28,5 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 control_socket_disable = True
 
 logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
+# Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
+logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True

@@ -1,11 +1,9 @@
 """Fixtures: a store, an application around it, and ways to ask it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import fakeredis
 import pytest
-import redis
 from flask import Flask
 
 from api.app import create_app
@@ -52,12 +50,24 @@ def valkey_client(valkey_server: EmbeddedServer) -> Client:
 
 
 @pytest.fixture(params=["fakeredis", "valkey"])
-def client(request: pytest.FixtureRequest) -> Client:
-    """An empty server, once faked and once real."""
-    if request.param == "fakeredis":
-        return fakeredis.FakeRedis()
-    real: Client = request.getfixturevalue("valkey_client")
-    return real
+def backend(request: pytest.FixtureRequest) -> str:
+    """What a test runs on: a faked server, a real one, or (where a file asks for it) a whole service."""
+    return str(request.param)
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest, backend: str) -> Client:
+    """An empty server of each kind."""
+    match backend:
+        case "fakeredis":
+            return fakeredis.FakeRedis()
+        case "valkey":
+            real: Client = request.getfixturevalue("valkey_client")
+            return real
+        case _:
+            behind = server_of(request.getfixturevalue("service"))
+            behind.flushall()
+            return behind
 
 
 @pytest.fixture
@@ -73,9 +83,12 @@ def app(store: Store) -> Flask:
 
 
 @pytest.fixture
-def ask(app: Flask, contract: Contract) -> Ask:
-    """Ask an application in this process, on each kind of server."""
-    return in_process(app, contract)
+def ask(request: pytest.FixtureRequest, backend: str, client: Client, contract: Contract) -> Ask:
+    """Ask on each kind of server: an application in this process, or the service over HTTP."""
+    if backend == "gunicorn":
+        service: Service = request.getfixturevalue("service")
+        return service.ask(contract)
+    return in_process(request.getfixturevalue("app"), contract)
 
 
 @pytest.fixture
@@ -85,7 +98,7 @@ def served(service: Service, contract: Contract) -> Ask:
     return service.ask(contract)
 
 
-def server_of(service: Service) -> redis.Redis:
+def server_of(service: Service) -> Client:
     """Give a client of the Valkey behind a service."""
-    socket: Path = service.log.parent / "data" / "valkey.sock"
-    return redis.Redis(unix_socket_path=str(socket))
+    socket = service.log.parent / "data" / "valkey.sock"
+    return connect(f"unix://{socket}", timeout_seconds=20, max_connections=8)

@@ -1,4 +1,4 @@
-"""The contract of `/keys` and `/keys/{key}`: one suite, on fakeredis and on a real Valkey."""
+"""The contract of `/keys` and `/keys/{key}`: one suite, on fakeredis, on a real Valkey, and through Gunicorn."""
 
 import base64
 import json
@@ -14,6 +14,11 @@ from tests.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, eve
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(params=["fakeredis", "valkey", "gunicorn"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 class TestStoring:
