@@ -6,9 +6,14 @@ from typing import Any
 from flask import Flask
 from flask_restx import Api
 
+from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
 from models.schema import MODELS
 from resources import health, keys
-from resources.body import FORM, JSON
+from resources.json_body import JSON
+from resources.ndjson import NDJSON
+from resources.pairs import FORM
+from resources.patch import PATCH_TYPES
+from resources.representations import BYTES, TEXT
 
 
 DESCRIPTION = """\
@@ -20,6 +25,13 @@ bytes are not UTF-8. Every error is a problem document (RFC 9457) with a stable 
 Beside the operations below every URL answers 404, and every other method 405, in the same shape. What Gunicorn refuses
 before it is a request (a malformed head, a request line above 8,190 bytes) gets Gunicorn's own page instead.
 """
+CONSUMED = {
+    ("/keys", "put"): (JSON, FORM, NDJSON),
+    ("/keys/{key}", "put"): (BYTES, TEXT),
+    ("/keys/{key}", "patch"): PATCH_TYPES,
+}
+# What comes first under a path, in the document and so on its page.
+ITEM_ORDER = ("parameters", "get", "head", "put", "patch", "post", "delete")
 
 
 class DocumentedApi(Api):
@@ -39,10 +51,32 @@ class DocumentedApi(Api):
         document: dict[str, Any] = super().__schema__
         # Flask-RESTX documents two errors of its field masks, which are not used here.
         document.pop("responses", None)
-        document["produces"] = [JSON, "application/problem+json"]
+        document["produces"] = [JSON, PROBLEM_JSON]
         # It can only declare this for uploads.
-        document["paths"]["/keys"]["put"]["consumes"] = [JSON, FORM]
+        for (path, method), media_types in CONSUMED.items():
+            document["paths"][path][method]["consumes"] = list(media_types)
+        for item in document["paths"].values():
+            for operation in item.values():
+                if isinstance(operation, dict):
+                    add_examples(operation["responses"])
+        # Flask has the methods of a view in a set: in its order every start would write another document.
+        for path, item in document["paths"].items():
+            document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
+        document["definitions"] = dict(sorted(document["definitions"].items()))
         return document
+
+
+def add_examples(responses: dict[str, dict[str, Any]]) -> None:
+    """Show for each way to fail what it looks like, which Flask-RESTX cannot declare.
+
+    :param responses: those of one operation
+    """
+    for status, response in responses.items():
+        if "schema" not in response or status == "200":
+            continue
+        error, problem = next(row for row in PROBLEMS.items() if str(row[1].status) == status)
+        document = problem_document(problem, (error.__doc__ or "").strip(), "af93b9bf0cbe0f8bd72bc3d1ae7a0a34")
+        response["examples"] = {PROBLEM_JSON: document}
 
 
 def register_documentation(app: Flask) -> None:
@@ -50,7 +84,7 @@ def register_documentation(app: Flask) -> None:
 
     :param app: the application
     """
-    app.config.update(RESTX_MASK_SWAGGER=False, RESTX_ERROR_404_HELP=False)
+    app.config.update(RESTX_MASK_SWAGGER=False, RESTX_ERROR_404_HELP=False, SWAGGER_UI_DOC_EXPANSION="list")
     api = DocumentedApi(app, version=version("flaskvstore"), title="flaskvstore", description=DESCRIPTION, doc="/")
     for model in MODELS:
         api.add_model(model.name, model)

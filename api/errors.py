@@ -14,6 +14,7 @@ from models import errors
 from models.errors import quoted
 
 
+PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
 log = logging.getLogger(f"{LOGGER}.errors")
@@ -31,15 +32,19 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidKey: Problem(400, "invalid_key", "Invalid key"),
     errors.InvalidValue: Problem(400, "invalid_value", "Invalid value"),
     errors.InvalidExpiry: Problem(400, "invalid_expiry", "Invalid expiry"),
+    errors.InvalidCondition: Problem(400, "invalid_condition", "Invalid condition"),
     errors.InvalidFilter: Problem(400, "invalid_filter", "Invalid filter"),
     errors.InvalidParameter: Problem(400, "invalid_parameter", "Invalid query parameter"),
     errors.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
     errors.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
     errors.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
     errors.KeyNotFound: Problem(404, "key_not_found", "Key not found"),
+    errors.NotAcceptable: Problem(406, "not_acceptable", "Not acceptable"),
+    errors.NotAnInteger: Problem(409, "not_an_integer", "Not an integer"),
     errors.WrongType: Problem(409, "wrong_type", "Not a string"),
+    errors.PreconditionFailed: Problem(412, "precondition_failed", "Precondition failed"),
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
-    errors.TooManyPairs: Problem(413, "too_many_pairs", "Too many pairs"),
+    errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
     errors.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),
@@ -107,7 +112,8 @@ def method_not_allowed(error: MethodNotAllowed) -> Response:
 def body_too_large(_: RequestEntityTooLarge) -> Response:
     """Answer a body above the limit; its size is not known when it came in chunks."""
     limit, actual = request.max_content_length, request.content_length
-    if actual is None:
+    # Above 64 bits it is a claim that nothing here could encode.
+    if actual is None or actual >= 2**63:
         return problem_response(BODY_TOO_LARGE, f"The body has more than {limit:,} bytes, the limit.", limit=limit)
     detail = f"The body has {actual:,} bytes: at most {limit:,} are allowed."
     return problem_response(BODY_TOO_LARGE, detail, limit=limit, actual=actual)
@@ -127,20 +133,29 @@ def internal_error(error: Exception) -> Response:
 
 
 def problem_response(problem: Problem, detail: str, **members: object) -> Response:
-    """Make a problem document.
+    """Make the answer for a problem.
 
     :param problem: status, code and title
     :param detail: what came, what was expected, what to do
     :param members: further members
     """
-    document = {
+    document = problem_document(problem, detail, g.request_id) | members
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, problem.status, mimetype=PROBLEM_JSON)
+
+
+def problem_document(problem: Problem, detail: str, request_id: str) -> dict[str, object]:
+    """Make a problem document.
+
+    :param problem: status, code and title
+    :param detail: what came, what was expected, what to do
+    :param request_id: names the request
+    """
+    return {
         "type": f"urn:flaskvstore:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
         "code": problem.code,
-        "request_id": g.request_id,
-        **members,
+        "request_id": request_id,
     }
-    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-    return Response(body, problem.status, mimetype="application/problem+json")

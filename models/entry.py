@@ -6,6 +6,7 @@ that are not UTF-8, in both directions, so that what is read can be written back
 
 import base64
 import binascii
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -34,47 +35,64 @@ def key_bytes(key: str) -> bytes:
     try:
         encoded = key.encode()
     except UnicodeEncodeError as error:
-        raise InvalidKey(
-            f"The key {quoted(key)} holds half a surrogate pair at character {error.start}, which UTF-8 cannot encode.",
-            position=error.start,
-        ) from None
-    if not encoded:
-        raise InvalidKey(f"The empty string is no key: a key has 1 to {MAX_KEY_BYTES:,} bytes.", limit=MAX_KEY_BYTES)
-    if len(encoded) > MAX_KEY_BYTES:
-        raise InvalidKey(
-            f"The key {quoted(key)} has {len(encoded):,} bytes in UTF-8: at most {MAX_KEY_BYTES:,} are allowed.",
-            limit=MAX_KEY_BYTES,
-            actual=len(encoded),
-        )
+        raise InvalidKey(f"The key {quoted(key)} {_surrogate(error)}", position=error.start) from None
+    check_key_size(encoded)
     return encoded
 
 
-def check_value_size(key: str, value: bytes, max_value_bytes: int) -> None:
+def check_key_size(key: bytes) -> None:
+    """Refuse a key that has no byte, or too many.
+
+    :param key: the key's bytes
+    :raises InvalidKey: it is empty or longer than 1,024 bytes
+    """
+    if not key:
+        raise InvalidKey(f"The empty string is no key: a key has 1 to {MAX_KEY_BYTES:,} bytes.", limit=MAX_KEY_BYTES)
+    if len(key) > MAX_KEY_BYTES:
+        shown = quoted(key.decode(errors="backslashreplace"))
+        raise InvalidKey(
+            f"The key {shown} has {len(key):,} bytes in UTF-8: at most {MAX_KEY_BYTES:,} are allowed.",
+            limit=MAX_KEY_BYTES,
+            actual=len(key),
+        )
+
+
+def check_value_size(key: str, value_bytes: int, max_value_bytes: int) -> None:
     """Refuse a value that is too large.
 
     :param key: the key it is meant for, named in the error
-    :param value: the value's bytes
+    :param value_bytes: the value's size
     :param max_value_bytes: the limit
     :raises ValueTooLarge: it is above the limit
     """
-    if len(value) > max_value_bytes:
+    if value_bytes > max_value_bytes:
         raise ValueTooLarge(
-            f"The value for the key {quoted(key)} has {len(value):,} bytes: at most {max_value_bytes:,} are allowed.",
+            f"The value for the key {quoted(key)} has {value_bytes:,} bytes: at most {max_value_bytes:,} are allowed.",
             limit=max_value_bytes,
-            actual=len(value),
+            actual=value_bytes,
         )
 
 
 def parse_expire_in(text: str) -> int:
-    """Read an expiry.
+    """Read an expiry from text.
 
     :param text: whole seconds from 1 to 2,147,483,647, in decimal digits
     :raises InvalidExpiry: it is anything else
     """
-    if WHOLE_NUMBER.fullmatch(text) and int(text) <= MAX_EXPIRE_IN_SECONDS:
-        return int(text)
+    return check_expire_in(int(text) if WHOLE_NUMBER.fullmatch(text) else text)
+
+
+def check_expire_in(seconds: object) -> int:
+    """Take an expiry from JSON.
+
+    :param seconds: an int from 1 to 2,147,483,647
+    :raises InvalidExpiry: it is anything else
+    """
+    if type(seconds) is int and 1 <= seconds <= MAX_EXPIRE_IN_SECONDS:
+        return seconds
+    shown = quoted(seconds if isinstance(seconds, str) else json.dumps(seconds))
     raise InvalidExpiry(
-        f"expire_in is {quoted(text)}: it must be a whole number of seconds from 1 to {MAX_EXPIRE_IN_SECONDS:,}."
+        f"expire_in is {shown}: it must be a whole number of seconds from 1 to {MAX_EXPIRE_IN_SECONDS:,}."
     )
 
 
@@ -85,15 +103,28 @@ def value_from_json(key: str, value: object) -> bytes:
     :param value: a string, or a dict whose one member ``base64`` is a string
     :raises InvalidValue: it is anything else
     """
+    return bytes_from_json(f"The value for the key {quoted(key)}", value)
+
+
+def bytes_from_json(what: str, value: object) -> bytes:
+    """Turn the JSON shape of bytes into the bytes.
+
+    :param what: what it is, for the error
+    :param value: a string, or a dict whose one member ``base64`` is a string
+    :raises InvalidValue: it is anything else
+    """
     if isinstance(value, str):
-        return _encoded(key, value)
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidValue(f"{what} {_surrogate(error)}", position=error.start) from None
     if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
         try:
             return base64.b64decode(value["base64"], validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidValue(f"The value for the key {quoted(key)} is not valid base64 (RFC 4648).") from None
+            raise InvalidValue(f"{what} is not valid base64 (RFC 4648).") from None
     raise InvalidValue(
-        f"The value for the key {quoted(key)} is {_TYPE_NAMES.get(type(value), 'null')}: "
+        f"{what} is {_TYPE_NAMES.get(type(value), 'null')}: "
         'it must be a string, or {"base64": "..."} for bytes that are not UTF-8.'
     )
 
@@ -122,12 +153,5 @@ def unique(pairs: Sequence[tuple[str, Item]], error: type[RequestError]) -> dict
     return named
 
 
-def _encoded(key: str, value: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidValue(
-            f"The value for the key {quoted(key)} holds half a surrogate pair at character {error.start}, "
-            "which UTF-8 cannot encode.",
-            position=error.start,
-        ) from None
+def _surrogate(error: UnicodeEncodeError) -> str:
+    return f"holds half a surrogate pair at character {error.start}, which UTF-8 cannot encode."

@@ -12,9 +12,13 @@
     |   |-- InvalidEncoding     percent-encoding, of a URL or a form, that is malformed or is not UTF-8
     |   |-- UnsupportedBody     a media type that holds no pairs
     |   |-- ValueTooLarge       a value above the limit
-    |   |-- TooManyPairs        more pairs than one atomic write may hold
+    |   |-- TooManyKeys         more keys than one atomic step may name
     |   |-- KeyNotFound         no such key
-    |   `-- WrongType           the key holds a Redis list, hash, ... that another program wrote
+    |   |-- NotAnInteger        a value to increment is no integer of 64 bits, or would not be one any more
+    |   |-- WrongType           the key holds a Redis list, hash, ... that another program wrote
+    |   |-- InvalidCondition    If-Match or If-None-Match is malformed, or cannot hold for many keys
+    |   |-- PreconditionFailed  the value is not the one that the client has in mind
+    |   `-- NotAcceptable       the client takes no media type that is offered
     |-- StartError              the program cannot start as it was told to; only the command line sees it
     `-- StoreError              Redis or Valkey could not do it; the same request may succeed later
         |-- StoreUnavailable    no connection
@@ -33,10 +37,12 @@ value. `api/errors.py` gives each class its HTTP status and code.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 
 SHOWN_CHARACTERS = 64
+SHOWN_KEYS = 1_000
 
 
 class FlaskvstoreError(Exception):
@@ -95,8 +101,8 @@ class ValueTooLarge(RequestError):
     """A value is larger than the store takes."""
 
 
-class TooManyPairs(RequestError):
-    """One write names more pairs than it may."""
+class TooManyKeys(RequestError):
+    """One step names more keys than it may."""
 
 
 class KeyNotFound(RequestError):
@@ -104,6 +110,38 @@ class KeyNotFound(RequestError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"There is no key {quoted(key)}.")
+
+
+class NotAnInteger(RequestError):
+    """A value cannot be incremented."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The value of the key {quoted(key)} is not a whole number of 64 bits, or would not be one any more."
+        )
+
+
+class InvalidCondition(RequestError):
+    """A header that holds a condition cannot be read."""
+
+
+class PreconditionFailed(RequestError):
+    """A condition does not hold.
+
+    :param keys: those for which it does not
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        others = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+        super().__init__(
+            f"The condition does not hold for the key {quoted(keys[0])}{others}. Nothing was changed. "
+            "Read again before you repeat it.",
+            keys=list(keys[:SHOWN_KEYS]),
+        )
+
+
+class NotAcceptable(RequestError):
+    """No representation fits the header Accept."""
 
 
 class WrongType(RequestError):

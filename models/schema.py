@@ -5,7 +5,7 @@ Swagger 2.0 has no union, no null and no bound on the names of an object, so a v
 
 from flask_restx import Model, SchemaModel, fields
 
-from models.entry import MAX_KEY_BYTES
+from models.entry import MAX_EXPIRE_IN_SECONDS, MAX_KEY_BYTES
 
 
 VALUE = (
@@ -14,13 +14,16 @@ VALUE = (
 )
 
 
+_KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
+_SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
+
 ENTRIES = SchemaModel(
     "Entries",
     {
         "type": "object",
         "description": f"One member per key: a key is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. {VALUE}",
         "additionalProperties": {"description": VALUE},
-        "example": {"word": "a value", "image": {"base64": "/9j/4A=="}},
+        "example": {"word": "a value"},
     },
 )
 
@@ -36,8 +39,80 @@ PAIRS = SchemaModel(
     },
 )
 
+_FAULT = Model(
+    "Fault",
+    {
+        "line": fields.Integer(required=True, min=1, example=3, description="The line, counted from 1."),
+        "detail": fields.String(required=True, description="What is wrong with it."),
+    },
+    strict=True,
+)
+
 STORED = Model(
-    "Stored", {"stored": fields.Integer(required=True, min=1, example=2, description="Pairs written.")}, strict=True
+    "Stored",
+    {
+        "stored": fields.Integer(required=True, min=0, example=2, description="Pairs written."),
+        "skipped": fields.Integer(min=0, description="Of an import: records that have expired meanwhile."),
+        "errors": fields.List(fields.Nested(_FAULT), description="Of an import: the first 100 lines that are wrong."),
+    },
+    strict=True,
+)
+
+OUTCOME = SchemaModel(
+    "Outcome",
+    {
+        "type": "object",
+        "properties": {
+            "values": {
+                "type": "object",
+                "description": "The keys that were to be read. A value is null if there was none.",
+                "additionalProperties": {"description": VALUE},
+            },
+            "stored": {"type": "integer", "minimum": 0, "description": "Keys written."},
+            "deleted": {"type": "integer", "minimum": 0, "description": "Keys deleted."},
+        },
+        "required": ["values", "stored", "deleted"],
+        "additionalProperties": False,
+        "example": {"values": {"a": "1", "b": None}, "stored": 1, "deleted": 0},
+    },
+)
+
+TRANSACTION = SchemaModel(
+    "Transaction",
+    {
+        "type": "object",
+        "properties": {
+            "if": {
+                "type": "object",
+                "description": 'For each key the ETag of the value it must have, "*" if it must exist, null if not.',
+                "additionalProperties": {"description": "A string or null."},
+            },
+            "get": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1000},
+            "put": {"type": "object", "additionalProperties": {"type": "string"}},
+            "delete": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1000},
+            "expire_in": _SECONDS,
+        },
+        "minProperties": 1,
+        "additionalProperties": False,
+        "example": {"if": {"lock": None}, "get": ["counter"], "put": {"lock": "mine"}, "expire_in": 30},
+    },
+)
+
+CHANGE = SchemaModel(
+    "Change",
+    {
+        "type": "object",
+        "description": "One of increment, append and expire_in; the first two may add expire_in and keep_expiry.",
+        "properties": {
+            "increment": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            "append": {"type": "string", "description": 'Text, or {"base64": "..."} for other bytes.'},
+            "expire_in": {**_SECONDS, "x-nullable": True, "description": "Seconds; null removes an expiry."},
+            "keep_expiry": {"type": "boolean", "description": "Set expire_in only if the key has no expiry."},
+        },
+        "minProperties": 1,
+        "additionalProperties": False,
+        "example": {"increment": 1},
+    },
 )
 
 DELETED = Model(
@@ -49,25 +124,18 @@ HEALTH = Model("Health", {"status": fields.String(required=True, enum=["ok"], ex
 PROBLEM = Model(
     "Problem",
     {
-        "type": fields.String(
-            required=True,
-            example="urn:flaskvstore:problem:key_not_found",
-            description="A name for the kind of problem, as a URI (RFC 9457).",
-        ),
-        "title": fields.String(required=True, example="Key not found", description="The kind of problem in words."),
-        "status": fields.Integer(required=True, min=400, max=599, example=404, description="The HTTP status."),
-        "detail": fields.String(
-            required=True, example='There is no key "wort".', description="What came, what was expected, what to do."
-        ),
-        "code": fields.String(
-            required=True, pattern="^[a-z_]+$", example="key_not_found", description="Stable, for programs."
-        ),
+        "type": fields.String(required=True, description="A name for the kind of problem, as a URI (RFC 9457)."),
+        "title": fields.String(required=True, description="The kind of problem in words."),
+        "status": fields.Integer(required=True, min=400, max=599, description="The HTTP status."),
+        "detail": fields.String(required=True, description="What came, what was expected, what to do."),
+        "code": fields.String(required=True, pattern="^[a-z_]+$", description="Stable, for programs."),
         "request_id": fields.String(required=True, description="Names the request in the log."),
         "limit": fields.Integer(description="The limit that was exceeded."),
         "actual": fields.Integer(description="What exceeded it."),
         "position": fields.Integer(description="Where in the input the fault is, counted from 0."),
+        "keys": fields.List(fields.String, description="The keys whose condition does not hold, up to 1,000 of them."),
     },
     strict=True,
 )
 
-MODELS = (ENTRIES, PAIRS, STORED, DELETED, HEALTH, PROBLEM)
+MODELS = (ENTRIES, PAIRS, CHANGE, TRANSACTION, OUTCOME, _FAULT, STORED, DELETED, HEALTH, PROBLEM)

@@ -1,13 +1,26 @@
 """The store: what one can do with keys and values, whatever server is behind it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from models import scripts
+from models.change import NONE, Change, Condition
 from models.connection import Client, read, write
-from models.entry import check_value_size, key_bytes
-from models.errors import KeyNotFound, NotReady, OutcomeUnknown, StoreError, TooManyPairs
+from models.entry import check_key_size, check_value_size, key_bytes
+from models.errors import (
+    KeyNotFound,
+    NotAnInteger,
+    NotReady,
+    OutcomeUnknown,
+    PreconditionFailed,
+    StoreError,
+    TooManyKeys,
+)
 from models.filter import Filter
+from models.transaction import Outcome, Transaction
 
+
+Item = TypeVar("Item")
 
 # So many SETs with an expiry keep a server busy for about a third of a second, well within the time limit.
 MAX_PAIRS = 131_072
@@ -17,18 +30,34 @@ MAX_PAIRS = 131_072
 SCAN_COUNT = 1_000
 MAX_SCANS_PER_PAGE = 100
 
-# About how many bytes of values one MGET may bring into a worker's memory.
+# About how many bytes of values one step may bring into a worker's memory.
 READ_AHEAD_BYTES = 1024 * 1024
 FIRST_READ_KEYS = 16
 MAX_READ_KEYS = 2_000
 
-# A script and not MULTI, because redis-py's errors for a transaction quote the values.
-# KEYS: the names. ARGV[1]: seconds. ARGV[i + 1]: the value for KEYS[i].
-PUT_EXPIRING = """
-for i, name in ipairs(KEYS) do
-    redis.call('SET', name, ARGV[i + 1], 'EX', ARGV[1])
-end
-"""
+
+class Value(NamedTuple):
+    """What a key holds.
+
+    :param content: its bytes
+    :param expire_in: seconds until it expires; None for never
+    """
+
+    content: bytes
+    expire_in: int | None
+
+
+class Record(NamedTuple):
+    """An entry on its way from one store to another.
+
+    :param key: the key's bytes
+    :param value: the value's bytes
+    :param expires_at: when it expires, in whole seconds since 1970; None for never
+    """
+
+    key: bytes
+    value: bytes
+    expires_at: int | None
 
 
 class Store:
@@ -42,58 +71,155 @@ class Store:
     """
 
     def __init__(self, client: Client, *, key_prefix: str, max_value_bytes: int) -> None:
+        self.max_value_bytes = max_value_bytes
         self._client = client
         self._prefix = key_prefix.encode()
-        self._max_value_bytes = max_value_bytes
-        self._put_expiring = client.register_script(PUT_EXPIRING)
+        self._get = client.register_script(scripts.GET)
+        self._put_one = client.register_script(scripts.PUT_ONE)
+        self._delete_one = client.register_script(scripts.DELETE_ONE)
+        self._patch = client.register_script(scripts.PATCH)
+        self._put_expiring = client.register_script(scripts.PUT_EXPIRING)
+        self._put_if_all_exist = client.register_script(scripts.PUT_IF_ALL_EXIST)
+        self._put_if_none_exists = client.register_script(scripts.PUT_IF_NONE_EXISTS)
+        self._transaction = client.register_script(scripts.TRANSACTION)
+        self._export = client.register_script(scripts.EXPORT)
+        self._import = client.register_script(scripts.IMPORT)
 
-    def get(self, key: str) -> bytes:
-        """Read one value.
+    def get(self, key: str) -> Value:
+        """Read one key.
 
         :param key: the key
         :raises InvalidKey: it cannot be a key
         :raises KeyNotFound: it does not exist
         :raises WrongType: it holds something else than a string
         """
-        value = read(self._client.get, self._name(key))
-        if value is None:
+        content, expires_in_ms = read(self._get, keys=[self._name(key)])
+        if content is None:
             raise KeyNotFound(key)
-        return bytes(value)
+        return Value(content, _seconds(expires_in_ms))
 
-    def put(self, values: Mapping[str, bytes], *, expire_in: int | None = None) -> int:
+    def put_one(self, key: str, value: bytes, *, expire_in: int | None = None, condition: Condition = NONE) -> None:
+        """Write one key; an earlier expiry is replaced or removed.
+
+        :param key: the key
+        :param value: its new value
+        :param expire_in: seconds until it expires; None for never
+        :param condition: what must hold of its present value
+        :raises InvalidKey: it cannot be a key
+        :raises ValueTooLarge: the value is too large
+        :raises PreconditionFailed: the condition does not hold
+        """
+        name = self._name(key)
+        check_value_size(key, len(value), self.max_value_bytes)
+        if condition == NONE:
+            write(self._client.set, name, value, ex=expire_in)
+        elif write(self._put_one, keys=[name], args=[*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
+            raise PreconditionFailed([key])
+
+    def put(self, values: Mapping[str, bytes], *, expire_in: int | None = None, condition: Condition = NONE) -> int:
         """Write pairs, all of them in one step or none; an earlier expiry is replaced or removed.
 
         :param values: the value for each key
         :param expire_in: seconds until they expire; None for never
+        :param condition: what must hold of each key; of its words only ``*`` is allowed
         :return: how many were written
         :raises InvalidKey: one of the keys cannot be a key
         :raises ValueTooLarge: one of the values is too large
-        :raises TooManyPairs: there are more pairs than one step may write
+        :raises TooManyKeys: there are more pairs than one step may write
+        :raises PreconditionFailed: the condition does not hold for one of the keys
         """
         if len(values) > MAX_PAIRS:
-            raise TooManyPairs(
+            raise TooManyKeys(
                 f"{len(values):,} pairs came in one request: at most {MAX_PAIRS:,} are allowed.",
                 limit=MAX_PAIRS,
                 actual=len(values),
             )
         pairs = {self._name(key): value for key, value in values.items()}
         for key, value in values.items():
-            check_value_size(key, value, self._max_value_bytes)
-        if expire_in is None:
+            check_value_size(key, len(value), self.max_value_bytes)
+        if condition == NONE and expire_in is None:
             write(self._client.mset, pairs)
-        else:
-            write(self._put_expiring, keys=list(pairs), args=[expire_in, *pairs.values()])
+            return len(pairs)
+        failed = write(self._putting(condition), keys=list(pairs), args=[_or_empty(expire_in), *pairs.values()])
+        if failed:
+            keys = list(values)
+            raise PreconditionFailed([keys[number - 1] for number in failed])
         return len(pairs)
 
-    def delete(self, key: str) -> None:
+    def patch(self, key: str, change: Change, *, condition: Condition = NONE) -> Value:
+        """Change the value or the expiry of one key.
+
+        :param key: the key
+        :param change: what to change; an increment and an append make the key if it is missing
+        :param condition: what must hold of its present value
+        :return: what it holds then
+        :raises InvalidKey: it cannot be a key
+        :raises KeyNotFound: only the expiry is to be changed, and the key does not exist
+        :raises NotAnInteger: the value to increment is no integer of 64 bits, or would not be one any more
+        :raises ValueTooLarge: the value would become too large
+        :raises PreconditionFailed: the condition does not hold
+        :raises WrongType: the key holds something else than a string
+        """
+        keep = "keep" if change.keep_expiry else ""
+        arguments = [*condition, change.operation, change.operand, change.expiry, keep, self.max_value_bytes]
+        outcome, *result = write(self._patch, keys=[self._name(key)], args=arguments)
+        match outcome:
+            case scripts.FAILED:
+                raise PreconditionFailed([key])
+            case scripts.MISSING:
+                raise KeyNotFound(key)
+            case scripts.NO_NUMBER:
+                raise NotAnInteger(key)
+            case scripts.TOO_LARGE:
+                check_value_size(key, result[0], self.max_value_bytes)
+        content, expires_in_ms = result
+        return Value(content, _seconds(expires_in_ms))
+
+    def delete(self, key: str, *, condition: Condition = NONE) -> None:
         """Delete one key.
 
         :param key: the key
+        :param condition: what must hold of its value
         :raises InvalidKey: it cannot be a key
         :raises KeyNotFound: it did not exist
+        :raises PreconditionFailed: the condition does not hold
         """
-        if not write(self._client.delete, self._name(key)):
+        name = self._name(key)
+        if condition == NONE:
+            outcome = scripts.DONE if write(self._client.delete, name) else scripts.MISSING
+        else:
+            outcome = write(self._delete_one, keys=[name], args=condition)
+        if outcome == scripts.FAILED:
+            raise PreconditionFailed([key])
+        if outcome == scripts.MISSING:
             raise KeyNotFound(key)
+
+    def transact(self, transaction: Transaction) -> Outcome:
+        """Check, read, write and delete several keys in one step, or none of it.
+
+        :param transaction: what to do
+        :raises InvalidKey: one of the keys cannot be a key
+        :raises ValueTooLarge: one of the values is too large
+        :raises PreconditionFailed: one of the conditions does not hold; the error names the keys
+        :raises WrongType: a key with a condition holds something else than a string
+        """
+        conditions, get, put, delete, expire_in = transaction
+        for key, value in put.items():
+            check_value_size(key, len(value), self.max_value_bytes)
+        failed, *result = write(
+            self._transaction,
+            keys=[self._name(key) for keys in (conditions, get, put, delete) for key in keys],
+            args=[
+                *(len(conditions), len(get), len(put), len(delete), _or_empty(expire_in)),
+                *conditions.values(),
+                *put.values(),
+            ],
+        )
+        if failed:
+            keys = list(conditions)
+            raise PreconditionFailed([keys[number - 1] for number in failed])
+        values, deleted = result
+        return Outcome(dict(zip(get, values, strict=True)), len(put), deleted)
 
     def delete_matching(self, pattern: Filter) -> int:
         """Delete every key that a filter matches, whatever it holds; a key written meanwhile may stay.
@@ -152,6 +278,42 @@ class Store:
                 break
         return cursor, self._read([names], values=values)
 
+    def export_records(self, pattern: Filter) -> Iterator[list[Record]]:
+        """Give everything that a filter matches, keys of any bytes included, with the promise of :meth:`entries`.
+
+        :param pattern: the filter
+        """
+        ahead = ReadAhead()
+        for names in self._scan(pattern):
+            for batch in ahead.cut(names):
+                values, expiries_in_ms, (seconds, microseconds) = read(self._export, keys=batch)
+                ahead.learn(values)
+                now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+                yield [
+                    Record(name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
+                    for name, value, ms in zip(batch, values, expiries_in_ms, strict=True)
+                    if value is not None and len(name) > len(self._prefix)
+                ]
+
+    def import_records(self, records: Iterable[Record]) -> int:
+        """Write records that :meth:`check` has let pass; those with one key in their order.
+
+        :param records: the records, few enough for one step
+        :return: how many had expired and were left out
+        """
+        arguments = [part for _, value, expires_at in records for part in (_or_empty(expires_at), value)]
+        return int(write(self._import, keys=[self._prefix + record.key for record in records], args=arguments))
+
+    def check(self, record: Record) -> None:
+        """Refuse a record that cannot be stored.
+
+        :param record: the record
+        :raises InvalidKey: its key has no byte, or too many
+        :raises ValueTooLarge: its value is too large
+        """
+        check_key_size(record.key)
+        check_value_size(record.key.decode(errors="backslashreplace"), len(record.value), self.max_value_bytes)
+
     def ping(self) -> None:
         """Make sure that the server answers.
 
@@ -164,6 +326,15 @@ class Store:
 
     def _name(self, key: str) -> bytes:
         return self._prefix + key_bytes(key)
+
+    def _putting(self, condition: Condition) -> Callable[..., Any]:
+        """Choose the script for many keys; no key can both exist and not."""
+        match condition:
+            case Condition(match="", none_match=""):
+                return self._put_expiring
+            case Condition(none_match=""):
+                return self._put_if_all_exist
+        return self._put_if_none_exists
 
     def _scan(self, pattern: Filter, **options: Any) -> Iterator[list[bytes]]:
         cursor, names = self._scan_once(0, pattern, count=SCAN_COUNT, **options)
@@ -180,7 +351,7 @@ class Store:
         return cursor, names
 
     def _keys(self, names: Iterable[bytes]) -> dict[str, bytes]:
-        """Give the key for each name, without those that another program wrote and that cannot be keys here."""
+        """Give the name of each key, without those that another program wrote and that cannot be keys here."""
         keys = {}
         for name in names:
             try:
@@ -190,23 +361,58 @@ class Store:
         keys.pop("", None)
         return keys
 
-    def _read(self, batches: Iterable[list[bytes]], *, values: bool) -> Iterator[dict[str, bytes | None]]:
-        size = FIRST_READ_KEYS
-        for keys in map(self._keys, batches):
+    def _read(self, scanned: Iterable[list[bytes]], *, values: bool) -> Iterator[dict[str, bytes | None]]:
+        ahead = ReadAhead()
+        for keys in map(self._keys, scanned):
             if not values:
                 yield dict.fromkeys(keys)
                 continue
-            todo = list(keys)
-            while todo:
-                batch, todo = todo[:size], todo[size:]
+            for batch in ahead.cut(list(keys)):
                 found = read(self._client.mget, [keys[key] for key in batch])
+                ahead.learn(found)
                 yield {key: value for key, value in zip(batch, found, strict=True) if value is not None}
-                # A server hashes its names, so sizes are spread evenly: the last batch tells of the next.
-                read_bytes = sum(len(value) for value in found if value is not None)
-                fitting = len(batch) * READ_AHEAD_BYTES // max(1, read_bytes)
-                size = min(size * 4, MAX_READ_KEYS, max(1, fitting))
+
+
+class ReadAhead:
+    """How many values to read at a time so that they fit in memory.
+
+    A server hashes its names, so sizes are spread evenly over a scan: the last batch tells of the next.
+    """
+
+    def __init__(self) -> None:
+        self._keys = FIRST_READ_KEYS
+
+    def cut(self, names: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """Cut names into batches.
+
+        :param names: what to read
+        """
+        taken = 0
+        while taken < len(names):
+            batch = names[taken : taken + self._keys]
+            taken += len(batch)
+            yield batch
+
+    def learn(self, values: Sequence[bytes | None]) -> None:
+        """Take the sizes of a batch for those of the next.
+
+        :param values: what was read
+        """
+        read_bytes = sum(len(value) for value in values if value is not None)
+        fitting = len(values) * READ_AHEAD_BYTES // max(1, read_bytes)
+        self._keys = min(self._keys * 4, MAX_READ_KEYS, max(1, fitting))
 
 
 def _only_strings(values: bool) -> dict[str, str]:
     """Ask for strings alone where no value is read: MGET leaves other types out by itself."""
     return {} if values else {"_type": "STRING"}
+
+
+def _or_empty(seconds: int | None) -> int | str:
+    """Write an optional number as a script reads it."""
+    return "" if seconds is None else seconds
+
+
+def _seconds(milliseconds: int) -> int | None:
+    """Read what PTTL says: whole seconds, rounded up; None for a key that does not expire."""
+    return None if milliseconds < 0 else -(-milliseconds // 1000)

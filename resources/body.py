@@ -1,82 +1,42 @@
-"""The pairs that `PUT /keys` stores: from the query string, a form body or a JSON object."""
+"""The bytes of a request's body, and nothing less than all of them."""
 
-import json
-from typing import Any
+from collections.abc import Iterator
 
 from flask import request
+from werkzeug.exceptions import HTTPException
 
-from models.entry import unique, value_from_json
-from models.errors import InvalidBody, InvalidPairs, UnsupportedBody, quoted
-from resources.parameters import EXPIRE_IN
-from resources.urlencoded import parse_pairs
+from models.errors import InvalidBody
 
 
-FORM = "application/x-www-form-urlencoded"
-JSON = "application/json"
+CHUNK_BYTES = 64 * 1024
 
 
-class _Members(list[tuple[str, Any]]):
-    """The members of a JSON object in their order, a name that comes twice included."""
+def read_bytes() -> bytes:
+    """Read the body of the current request.
 
-
-def read_put() -> tuple[dict[str, bytes], int | None]:
-    """Read what the current request wants stored.
-
-    :return: the value for each key, and the seconds after which they expire
-    :raises InvalidExpiry: ``expire_in`` in the query string is not an expiry
-    :raises InvalidPairs: no pair is there, or one is there twice
-    :raises InvalidBody: the body cannot be read
-    :raises UnsupportedBody: the body is neither a form nor JSON
+    :raises InvalidBody: it ended too early, or its chunks are malformed
     """
-    query = unique(parse_pairs(request.query_string), InvalidPairs)
-    expire_in = query.pop(EXPIRE_IN.name, None)
-    seconds = EXPIRE_IN.default if expire_in is None else EXPIRE_IN.parse(expire_in)
-    pairs = [(key, value.encode()) for key, value in query.items()] + _body_pairs()
-    if not pairs:
-        raise InvalidPairs(
-            "There is nothing to store. Give NAME=VALUE in the query string or in a form body, or a JSON object "
-            f"with the header Content-Type: {JSON}."
-        )
-    return unique(pairs, InvalidPairs), seconds
+    return b"".join(read_chunks())
 
 
-def _body_pairs() -> list[tuple[str, bytes]]:
-    body = request.get_data(cache=False)
-    media_type = request.mimetype
-    if media_type == JSON and request.mimetype_params.get("charset", "utf-8").lower() == "utf-8":
-        return _json_pairs(body)
-    if media_type == FORM:
-        return [(key, value.encode()) for key, value in parse_pairs(body)]
-    if body or media_type:
-        raise UnsupportedBody(
-            f"The body's Content-Type is {quoted(request.headers.get('Content-Type', ''))}: "
-            f"it must be {JSON} in UTF-8, or {FORM}."
-        )
-    return []
+def read_chunks() -> Iterator[bytes]:
+    """Read the body of the current request, some at a time.
+
+    :raises InvalidBody: it ended too early, or its chunks are malformed
+    """
+    received_bytes = 0
+    while chunk := _read():
+        received_bytes += len(chunk)
+        yield chunk
+    # Gunicorn gives what came of a body whose client went away, as if it were all: a value cut short would be stored.
+    if received_bytes < (request.content_length or 0):
+        raise InvalidBody(f"The body ended after {received_bytes:,} of {request.content_length:,} bytes.")
 
 
-def _json_pairs(body: bytes) -> list[tuple[str, bytes]]:
-    return [(key, value_from_json(key, _plain(value))) for key, value in _parse_object(body)]
-
-
-def _parse_object(body: bytes) -> _Members:
+def _read() -> bytes:
     try:
-        # Not orjson, which keeps the last of two members with one name without a word.
-        parsed = json.loads(body.decode(), object_pairs_hook=_Members)
-    except UnicodeDecodeError as error:
-        raise InvalidBody(f"The body is not UTF-8 at byte {error.start}.", position=error.start) from None
-    except json.JSONDecodeError as error:
-        raise InvalidBody(
-            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.", position=error.pos
-        ) from None
-    except (RecursionError, ValueError):
-        raise InvalidBody(
-            "The body is not JSON of this kind: it is nested too deeply or a number is too long."
-        ) from None
-    if not isinstance(parsed, _Members):
-        raise InvalidBody('The body must be a JSON object, such as {"key": "value"}.')
-    return parsed
-
-
-def _plain(value: Any) -> Any:
-    return unique(value, InvalidBody) if isinstance(value, _Members) else value
+        return request.stream.read(CHUNK_BYTES)
+    except HTTPException:
+        raise
+    except Exception as error:  # every server has exceptions of its own for this
+        raise InvalidBody("The body is malformed: its chunks do not follow RFC 9112 section 7.1.") from error

@@ -1,26 +1,51 @@
 """How an operation says in Swagger what it answers."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from flask_restx import Namespace
 from flask_restx.model import ModelBase
 
 from models.schema import PROBLEM
+from resources.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
+NOT_MODIFIED = "The client has this value already: If-None-Match names it."
 PROBLEMS = {
     400: "The request is wrong: the detail says what came and what was expected. Nothing was changed.",
     404: "There is no such key.",
-    409: "The key holds a Redis type that is not a string.",
-    413: "The body, a value or the number of pairs is above its limit, which the answer names. Nothing was changed.",
+    406: "Accept names no media type that is offered.",
+    409: "The key holds a Redis type that is not a string, or a value that is to be incremented and is no integer.",
+    412: "The value is not the one that the condition has in mind. Nothing was changed.",
+    413: "The body, a value or the number of keys is above its limit, which the answer names. Nothing was changed.",
     415: "The body's media type is not one that is read here. Nothing was changed.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
     "The status for the former is FLASKVSTORE_UNAVAILABLE_STATUS.",
     503: "The store does not answer.",
 }
+CONDITIONS = {
+    name: {
+        "in": "header",
+        "description": f"{meaning} An ETag of either representation, a list of them, or `*` for any value (RFC 9110).",
+        "type": "string",
+        "pattern": CONDITION_PATTERN,
+        # Not x-example, which Swagger UI would fill in and send.
+        "x-examples": {"any value": {"value": "*"}},
+    }
+    for name, meaning in ((MATCH, "Go on only if the value is this one."), (NONE_MATCH, "Go on only if it is not."))
+}
+CONDITIONS_FOR_ALL = {
+    name: {
+        **parameter,
+        "description": f"`*`: go on only if {which} of the keys exist{ending}.",
+        "enum": ["*"],
+    }
+    for (name, parameter), (which, ending) in zip(CONDITIONS.items(), (("all", ""), ("none", "s")), strict=True)
+}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds, if the store is the cause.", "type": "integer"}}
 REQUEST_ID = {"X-Request-Id": {"description": "Names the request in the log.", "type": "string"}}
 
 
@@ -36,12 +61,16 @@ def answers(
     :param ns: the namespace of its resource
     :param model: the model of its success; None where there is no body
     :param description: what a success means
-    :param problems: the status of each way to fail
+    :param problems: the status of each way to fail, and 304
     :param headers: the headers of a success, beside the request id
     """
     responses: dict[int, Any] = {200: (description, model, {"headers": {**REQUEST_ID, **(headers or {})}})}
     for status in problems:
+        if status == HTTPStatus.NOT_MODIFIED:
+            responses[status] = (NOT_MODIFIED, None, {"headers": {**REQUEST_ID, **(headers or {})}})
+            continue
         problem_model = PROBLEM if model is not None else None
-        responses[status] = (PROBLEMS[status], problem_model, {"headers": REQUEST_ID})
+        with_retry = RETRY_AFTER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else {}
+        responses[status] = (PROBLEMS[status], problem_model, {"headers": {**REQUEST_ID, **with_retry}})
     declared: Callable[[Verb], Verb] = ns.doc(responses=responses)
     return declared

@@ -5,11 +5,21 @@ from urllib.parse import urlencode
 from flask import Response, request
 from flask_restx import Namespace
 
+from models.change import NONE, tag_of
 from models.entry import MAX_KEY_BYTES, value_to_json
-from models.schema import DELETED, ENTRIES, PAIRS, STORED
+from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
 from resources.base import StoreResource
-from resources.body import read_put
-from resources.declarations import answers
+from resources.body import read_bytes
+from resources.conditions import (
+    entity_tag,
+    read_collection_condition,
+    read_condition,
+    refuse_condition,
+)
+from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, answers
+from resources.json_body import JSON
+from resources.ndjson import NDJSON, Import, export_lines
+from resources.pairs import read_put
 from resources.parameters import (
     CURSOR,
     DEFAULT_LIMIT,
@@ -22,20 +32,34 @@ from resources.parameters import (
     documented,
     parse_query,
 )
-from resources.responses import JSON, entries_response, json_response
+from resources.patch import read_patch
+from resources.representations import ITEM_TYPES, negotiate, represent
+from resources.responses import cached, json_response, list_response, object_chunks
+from resources.transaction import read_transaction
 
 
 ns = Namespace("keys", path="/", description="Keys and their values.")
 
 LINK = {"Link": {"description": '`<...>; rel="next"`: the next page, where there is one (RFC 8288).', "type": "string"}}
 TOTAL_COUNT = {"Total-Count": {"description": "How many keys there are.", "type": "integer"}}
+ETAG = {"ETag": {"description": "Stands for the value (RFC 9110).", "type": "string"}}
+OF_AN_ITEM = {
+    **ETAG,
+    "Expire-In": {"description": "Seconds until the key expires, if it does.", "type": "integer"},
+}
 KEY = {
-    "description": f"Any UTF-8 of 1 to {MAX_KEY_BYTES:,} bytes; percent-encode what a URL cannot hold. "
-    "%2F and / are the same, and // is kept.",
+    "description": f"Any UTF-8 of 1 to {MAX_KEY_BYTES:,} bytes. In a URL, percent-encode what it cannot hold (this "
+    "page does it for you); %2F and / are the same there, and // is kept.",
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_KEY_BYTES,
     "x-example": "word",
+}
+VALUE_BODY = {
+    "in": "body",
+    "required": False,
+    "description": "The value: any bytes, whatever their media type.",
+    "schema": {"type": "string", "format": "binary", "example": "any bytes"},
 }
 
 
@@ -43,19 +67,24 @@ KEY = {
 class KeyCollection(StoreResource):
     """All keys."""
 
-    @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR))
-    @answers(ns, ENTRIES, "The entries, in no particular order.", 400, 500, headers=LINK)
+    @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, NDJSON])
+    @answers(ns, ENTRIES, "The entries, in no particular order.", 400, 406, 500, headers=LINK)
     def get(self) -> Response:
         """List keys and values.
 
         Without `limit` everything is streamed, however much it is. A key that is there throughout is never missed.
+        With `Accept: application/x-ndjson` it is an export: one `{"key": ..., "value": ..., "expires_at": ...}` a line,
+        which takes no other parameter than `filter`.
         """
+        if negotiate(JSON, NDJSON) == NDJSON:
+            (pattern,) = parse_query(FILTER)
+            return list_response(export_lines(self.store.export_records(pattern)), NDJSON)
         pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
         if limit is None and cursor is None:
-            return entries_response(self.store.entries(pattern, values=values))
+            return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON)
         limit = limit or DEFAULT_LIMIT
         following, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
-        response = entries_response(entries)
+        response = list_response(object_chunks(entries), JSON)
         if following:
             response.headers["Link"] = _link(pattern.text, values=values, limit=limit, cursor=following)
         return response
@@ -65,28 +94,52 @@ class KeyCollection(StoreResource):
     def head(self) -> Response:
         """Count keys."""
         (pattern,) = parse_query(FILTER)
-        response = Response(headers={"Total-Count": str(self.store.count(pattern))}, mimetype=JSON)
+        response = Response(headers={"Total-Count": str(self.store.count(pattern))}, content_type=JSON)
         # It would say 0, which is not the length of what GET sends.
         response.automatically_set_content_length = False
-        return response
+        return cached(response)
 
-    @ns.doc(params=documented(EXPIRE_IN))
-    @ns.expect(PAIRS)
-    @answers(ns, STORED, "All pairs are written.", 400, 413, 415, 500)
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
+    @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
+    @answers(ns, STORED, "All pairs are written.", 400, 412, 413, 415, 500)
     def put(self) -> Response:
         """Store pairs, all of them in one atomic step or none.
 
         The pairs come from a JSON object, from a form body, or from the query string, where each name but `expire_in`
         is a key: `PUT /keys?my_name=my_value&expire_in=60`.
+        A body of the type `application/x-ndjson`, one record a line as GET exports them, is imported line by line in
+        bounded memory instead; the answer then also has `skipped`, for records that have expired meanwhile, and
+        `errors`, for lines that are wrong.
         """
+        if request.mimetype == NDJSON:
+            parse_query()
+            refuse_condition()
+            return json_response(Import(self.store).run())
+        condition = read_collection_condition()
         values, expire_in = read_put()
-        return json_response({"stored": self.store.put(values, expire_in=expire_in)})
+        return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})
+
+    @ns.expect((TRANSACTION, "What to do."))
+    @answers(ns, OUTCOME, "All of it is done.", 400, 409, 412, 413, 415, 500)
+    def post(self) -> Response:
+        """Check, read, write and delete keys in one atomic step: a transaction.
+
+        `if` says for each key that it must have the value with this ETag, must exist (`"*"`), or must not (null); `get`
+        reads before anything is written; `expire_in` is the expiry of what `put` writes. If a condition does not hold
+        nothing is done, and the answer names its key. All lists together have up to 1,000 keys.
+        """
+        parse_query()
+        refuse_condition()
+        values, stored, deleted = self.store.transact(read_transaction())
+        shown = {key: None if value is None else value_to_json(value) for key, value in values.items()}
+        return json_response({"values": shown, "stored": stored, "deleted": deleted})
 
     @ns.doc(params=documented(FILTER_TO_DELETE))
     @answers(ns, DELETED, "They are deleted.", 400, 500)
     def delete(self) -> Response:
         """Delete all keys, or those that a filter matches."""
         (pattern,) = parse_query(FILTER_TO_DELETE)
+        refuse_condition()
         return json_response({"deleted": self.store.delete_matching(pattern)})
 
 
@@ -95,22 +148,58 @@ class KeyCollection(StoreResource):
 class KeyItem(StoreResource):
     """One key."""
 
-    @answers(ns, ENTRIES, "The entry.", 400, 404, 409, 500)
+    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
+    @answers(ns, ENTRIES, "The entry, or the value alone.", 304, 400, 404, 406, 409, 412, 500, headers=OF_AN_ITEM)
     def get(self, key: str) -> Response:
-        """Read one key."""
-        parse_query()
-        return json_response({key: value_to_json(self.store.get(key))})
+        """Read one key.
 
-    @answers(ns, None, "The key exists; there is no body.", 400, 404, 409, 500)
+        With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes.
+        """
+        parse_query()
+        media_type, condition = negotiate(*ITEM_TYPES), read_condition()
+        return represent(key, self.store.get(key), media_type, condition)
+
+    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
+    @answers(ns, None, "The key exists; there is no body.", 304, 400, 404, 406, 409, 412, 500, headers=OF_AN_ITEM)
     def head(self, key: str) -> Response:
         """Check whether a key exists."""
-        return self.get(key)
+        response: Response = self.get(key)
+        return response
 
-    @answers(ns, DELETED, "It is deleted.", 400, 404, 500)
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY})
+    @answers(ns, STORED, "It is written.", 400, 409, 412, 413, 500, headers=ETAG)
+    def put(self, key: str) -> Response:
+        """Store one key: the bytes of the body are its value.
+
+        `If-Match` makes it a compare-and-set, `If-Match: *` an update of what exists, `If-None-Match: *` a creation.
+        """
+        (expire_in,) = parse_query(EXPIRE_IN)
+        condition = read_condition()
+        value = read_bytes()
+        self.store.put_one(key, value, expire_in=expire_in, condition=condition)
+        response = json_response({"stored": 1})
+        response.headers["ETag"] = entity_tag(tag_of(value), json=False)
+        return response
+
+    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
+    @ns.expect((CHANGE, "The change."))
+    @answers(ns, ENTRIES, "The entry as it is now.", 400, 404, 406, 409, 412, 413, 415, 500, headers=OF_AN_ITEM)
+    def patch(self, key: str) -> Response:
+        """Change one key: increment it, append to it, or set or remove its expiry.
+
+        An increment and an append make the key if it is missing, and leave its expiry as it is unless they say
+        otherwise; with `keep_expiry` they set one only if the key has none.
+        """
+        parse_query()
+        media_type, condition = negotiate(*ITEM_TYPES), read_condition()
+        return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, NONE)
+
+    @ns.doc(params=CONDITIONS)
+    @answers(ns, DELETED, "It is deleted.", 400, 404, 409, 412, 500)
     def delete(self, key: str) -> Response:
         """Delete one key."""
         parse_query()
-        self.store.delete(key)
+        self.store.delete(key, condition=read_condition())
         return json_response({"deleted": 1})
 
 

@@ -91,6 +91,7 @@ def cursor_text(cursor: int) -> str:
     return f"{cursor:x}"
 
 
+# Swagger UI fills an x-example in and sends it, which is right for a filter only; it leaves x-examples alone.
 _FILTER = {
     "description": "Which keys are meant: `$` is any run of characters, none included; every other character stands "
     r"for itself; `\$` and `\\` are a dollar sign and a backslash. The whole key must match.",
@@ -124,7 +125,7 @@ LIMIT = Parameter(
         "type": "integer",
         "minimum": 1,
         "maximum": MAX_LIMIT,
-        "x-example": 100,
+        "x-examples": {"a hundred": {"value": 100}},
     },
 )
 CURSOR = Parameter(
@@ -136,7 +137,7 @@ CURSOR = Parameter(
         f"Without a limit it implies one of {DEFAULT_LIMIT:,}.",
         "type": "string",
         "pattern": CURSOR_PATTERN,
-        "x-example": "0",
+        "x-examples": {"the start": {"value": "0"}},
     },
 )
 EXPIRE_IN = Parameter(
@@ -149,6 +150,6 @@ EXPIRE_IN = Parameter(
         "type": "integer",
         "minimum": 1,
         "maximum": MAX_EXPIRE_IN_SECONDS,
-        "x-example": 3600,
+        "x-examples": {"an hour": {"value": 3600}},
     },
 )

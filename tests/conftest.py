@@ -1,6 +1,7 @@
 """Fixtures: a store, an application around it, and ways to ask it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import fakeredis
 import pytest
@@ -8,6 +9,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.settings import Settings
+from models.change import tag_of
 from models.connection import Client, connect
 from models.embedded import EmbeddedServer
 from models.store import Store
@@ -49,9 +51,9 @@ def valkey_client(valkey_server: EmbeddedServer) -> Client:
     return client
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
+@pytest.fixture(params=["fakeredis", "valkey", "gunicorn"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """What a test runs on: a faked server, a real one, or (where a file asks for it) a whole service."""
+    """What a test runs on: a faked server, a real one, or a whole service with a real one."""
     return str(request.param)
 
 
@@ -60,7 +62,7 @@ def client(request: pytest.FixtureRequest, backend: str) -> Client:
     """An empty server of each kind."""
     match backend:
         case "fakeredis":
-            return fakeredis.FakeRedis()
+            return faked()
         case "valkey":
             real: Client = request.getfixturevalue("valkey_client")
             return real
@@ -96,6 +98,16 @@ def served(service: Service, contract: Contract) -> Ask:
     """Ask a real service with an empty store."""
     server_of(service).flushall()
     return service.ask(contract)
+
+
+def faked() -> Client:
+    """Make an empty faked server."""
+    server: Any = fakeredis.FakeServer()
+    client: Client = fakeredis.FakeRedis(server=server)
+    client.eval("return 0", 0)  # makes its Lua
+    # The only function of a real server's Lua that we need and it lacks.
+    server._lua_runtime.globals()[b"redis"][b"sha1hex"] = lambda value: tag_of(value).encode()
+    return client
 
 
 def server_of(service: Service) -> Client:

@@ -130,13 +130,13 @@ class TestSwagger:
                 if parameter["in"] == "body":
                     continue
                 assert parameter["description"], (method, path, parameter["name"])
-                assert "x-example" in parameter, (method, path, parameter["name"])
+                assert {"x-example", "x-examples"} & set(parameter), (method, path, parameter["name"])
                 assert bounds & set(parameter), (method, path, parameter["name"])
 
     def test_it_is_sent_with_the_types_that_are_really_used(self, contract: Contract) -> None:
         assert contract.document["produces"] == ["application/json", "application/problem+json"]
         put = operations(contract)["PUT", "/keys"]
-        assert put["consumes"] == ["application/json", "application/x-www-form-urlencoded"]
+        assert put["consumes"] == ["application/json", "application/x-www-form-urlencoded", "application/x-ndjson"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

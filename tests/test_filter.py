@@ -20,6 +20,11 @@ PIECES = st.one_of(
 )
 
 
+@pytest.fixture(params=["fakeredis", "valkey"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(PIECES, max_size=8), keys=st.sets(st.text(LETTERS, min_size=1, max_size=6), max_size=30))
 def test_a_filter_matches_what_its_regular_expression_matches(

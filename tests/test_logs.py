@@ -10,6 +10,11 @@ from api.logs import REQUEST_FIELDS, JsonFormatter, TextFormatter, logging_confi
 from tests.asking import Ask, put_json
 
 
+@pytest.fixture(params=["fakeredis", "valkey"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def record(message: str = "", **extra: object) -> logging.LogRecord:
     made = logging.LogRecord("flaskvstore.test", logging.INFO, __file__, 1, message, None, None)
     vars(made).update(extra)

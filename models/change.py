@@ -1,0 +1,62 @@
+"""What may be done to one key, and what must hold of its value before (RFC 9110 section 13).
+
+A condition is two words, as the scripts in `models/scripts.py` read them: each is empty for no condition, `*` for any
+value, or tags joined by commas.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+
+ANY = "*"
+
+
+class Condition(NamedTuple):
+    """A precondition for one key.
+
+    :param match: the value must be one of these
+    :param none_match: the value must be none of these
+    """
+
+    match: str = ""
+    none_match: str = ""
+
+    def holds(self, value: bytes | None) -> bool:
+        """Tell whether a value fulfils it.
+
+        :param value: the value; None if there is none
+        """
+        return (not self.match or _named(value, self.match)) and not (
+            self.none_match and _named(value, self.none_match)
+        )
+
+
+NONE = Condition()
+NEVER = "never"
+
+
+class Change(NamedTuple):
+    """A change of a key's value, its expiry or both.
+
+    :param operation: ``increment``, ``append``, or empty for the expiry alone
+    :param operand: what to add or append
+    :param expiry: seconds; :data:`NEVER`; or empty to leave it as it is
+    :param keep_expiry: whether an expiry that the key has already stays
+    """
+
+    operation: str
+    operand: bytes
+    expiry: int | str = ""
+    keep_expiry: bool = False
+
+
+def tag_of(value: bytes) -> str:
+    """Make a value's tag: the SHA-1 of its bytes, because that is what every server's Lua can make too.
+
+    :param value: the value
+    """
+    return hashlib.sha1(value, usedforsecurity=False).hexdigest()
+
+
+def _named(value: bytes | None, words: str) -> bool:
+    return value is not None and (words == ANY or tag_of(value) in words)

@@ -1,0 +1,67 @@
+"""How one key is shown: content negotiation, entity tags, and what caches have to know."""
+
+from flask import Response, request
+from werkzeug.datastructures import MIMEAccept
+
+from models.change import Condition, tag_of
+from models.entry import value_to_json
+from models.errors import NotAcceptable, PreconditionFailed, quoted
+from models.store import Value
+from resources.conditions import entity_tag
+from resources.json_body import JSON
+from resources.responses import cached, json_response
+
+
+BYTES = "application/octet-stream"
+TEXT = "text/plain"
+ITEM_TYPES = (JSON, BYTES, TEXT)
+
+
+def negotiate(*offered: str) -> str:
+    """Choose what the client likes best (RFC 9110 section 12.5.1).
+
+    :param offered: media types, the one to send if the client does not care first
+    :raises NotAcceptable: it takes none of them
+    """
+    if not request.headers.get("Accept"):
+        return offered[0]
+    # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
+    accepted = MIMEAccept([(media_type.partition(";")[0], q) for media_type, q in request.accept_mimetypes])
+    best = max(offered, key=accepted.quality)
+    if accepted.quality(best) == 0:
+        raise NotAcceptable(
+            f"The header Accept is {quoted(request.headers['Accept'])}: offered are {', '.join(offered)}."
+        )
+    return best
+
+
+def represent(key: str, value: Value, media_type: str, condition: Condition) -> Response:
+    """Show a key, or say that the client knows it already.
+
+    :param key: the key
+    :param value: what it holds
+    :param media_type: how to show it
+    :param condition: the condition of a GET or HEAD
+    :raises PreconditionFailed: it is not the value that the client has in mind
+    """
+    if not condition._replace(none_match="").holds(value.content):
+        raise PreconditionFailed([key])
+    if condition.holds(value.content):
+        response = _whole(key, value.content, media_type)
+    else:
+        response = Response(status=304)
+        del response.headers["Content-Type"]
+    cached(response).headers["ETag"] = entity_tag(tag_of(value.content), json=media_type == JSON)
+    if value.expire_in is not None:
+        response.headers["Expire-In"] = str(value.expire_in)
+    return response
+
+
+def _whole(key: str, content: bytes, media_type: str) -> Response:
+    if media_type == JSON:
+        return json_response({key: value_to_json(content)})
+    response = Response(content, content_type=media_type)
+    # The bytes are anybody's: a browser must neither guess what they are nor run them.
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "sandbox"
+    return response
