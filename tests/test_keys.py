@@ -636,11 +636,7 @@ class TestAnswers:
             ("PATCH", "/keys"),
             ("POST", "/keys/a"),
             *(("PUT", target) for target in ("/health/live", "/health/ready")),
-            *(
-                (method, target)
-                for method in ("TRACE", "BREW")
-                for target in ("/keys", "/keys/a", "/health/live")
-            ),
+            *((method, target) for method in ("TRACE", "BREW") for target in ("/keys", "/keys/a", "/health/live")),
         ],
     )
     def test_other_methods_are_405_with_allow(self, ask: Ask, method: str, target: str) -> None:
