@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run setup check format test soak lock clean
+.PHONY: help run setup check format test compat soak lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,10 @@ test: .venv/dev.stamp ## Run the test suite, with branch coverage
 	$(BIN)/coverage run -m pytest -m "not soak"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+compat: .venv/dev.stamp ## Run the contract's suite on another server: make compat SERVER=/usr/bin/redis-server
+	TEST_SERVER=$(SERVER) $(BIN)/python -m pytest -k valkey tests/test_keys.py tests/test_items.py \
+		tests/test_transactions.py tests/test_ndjson.py tests/test_model.py tests/test_filter.py
 
 soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, repeated kills
 	$(BIN)/python -m pytest -m soak

@@ -59,6 +59,9 @@ class DocumentedApi(Api):
             for operation in item.values():
                 if isinstance(operation, dict):
                     add_examples(operation["responses"])
+                    # An operation's list replaces the document's, and is for its errors as well.
+                    if "produces" in operation:
+                        operation["produces"] = list(dict.fromkeys([*operation["produces"], PROBLEM_JSON]))
         # Flask has the methods of a view in a set: in its order every start would write another document.
         for path, item in document["paths"].items():
             document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
@@ -75,7 +78,9 @@ def add_examples(responses: dict[str, dict[str, Any]]) -> None:
         if "schema" not in response or status == "200":
             continue
         error, problem = next(row for row in PROBLEMS.items() if str(row[1].status) == status)
-        document = problem_document(problem, (error.__doc__ or "").strip(), "af93b9bf0cbe0f8bd72bc3d1ae7a0a34")
+        document = problem_document(
+            problem, (error.__doc__ or "").partition("\n")[0], "af93b9bf0cbe0f8bd72bc3d1ae7a0a34"
+        )
         response["examples"] = {PROBLEM_JSON: document}
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from api.logs import LOGGER
 from models import errors
@@ -43,6 +43,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.NotAnInteger: Problem(409, "not_an_integer", "Not an integer"),
     errors.WrongType: Problem(409, "wrong_type", "Not a string"),
     errors.PreconditionFailed: Problem(412, "precondition_failed", "Precondition failed"),
+    errors.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
     errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
     errors.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
@@ -61,7 +62,6 @@ PROBLEMS: dict[type[Exception], Problem] = {
 # For what Flask and Werkzeug raise; others of theirs are named after their status.
 NOT_FOUND = Problem(404, "not_found", "Not found")
 METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "Method not allowed")
-BODY_TOO_LARGE = Problem(413, "body_too_large", "Body too large")
 INTERNAL = Problem(500, "internal_error", "Internal error")
 
 
@@ -75,7 +75,6 @@ def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
     app.register_error_handler(errors.StoreError, partial(store_error, unavailable_status=unavailable_status))
     app.register_error_handler(NotFound, not_found)
     app.register_error_handler(MethodNotAllowed, method_not_allowed)
-    app.register_error_handler(RequestEntityTooLarge, body_too_large)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, internal_error)
 
@@ -107,16 +106,6 @@ def method_not_allowed(error: MethodNotAllowed) -> Response:
     response = problem_response(METHOD_NOT_ALLOWED, f"{request.method} is not allowed here; allowed: {allowed}.")
     response.headers["Allow"] = allowed
     return response
-
-
-def body_too_large(_: RequestEntityTooLarge) -> Response:
-    """Answer a body above the limit; its size is not known when it came in chunks."""
-    limit, actual = request.max_content_length, request.content_length
-    # Above 64 bits it is a claim that nothing here could encode.
-    if actual is None or actual >= 2**63:
-        return problem_response(BODY_TOO_LARGE, f"The body has more than {limit:,} bytes, the limit.", limit=limit)
-    detail = f"The body has {actual:,} bytes: at most {limit:,} are allowed."
-    return problem_response(BODY_TOO_LARGE, detail, limit=limit, actual=actual)
 
 
 def http_error(error: HTTPException) -> Response:

@@ -3,6 +3,7 @@
 See https://docs.gunicorn.org/en/stable/settings.html for each name.
 """
 
+import signal
 from pathlib import Path
 
 from api.logs import logging_config
@@ -30,3 +31,12 @@ control_socket_disable = True
 logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
 # Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
 logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
+
+
+def post_fork(_arbiter: object, _worker: object) -> None:
+    """Let SIGTERM end a worker that is still starting.
+
+    Until it has handlers of its own it has those of Gunicorn's parent, which would lose the signal: a stop or a reload
+    in that moment would wait for the worker for half a minute.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,6 +1,7 @@
 """Logging: to standard output, one line an event, JSON or plain text; and the line of each request."""
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ import orjson
 
 
 LOGGER = "flaskvstore"
+ABOUT_A_REQUEST = re.compile(r"(Invalid request from ip=\S+: [^:]*|Error handling request)")
 REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "key_bytes")
 
 
@@ -49,6 +51,20 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class WithoutRequest(logging.Filter):
+    """Cuts the request out of Gunicorn's own lines: there are keys and values in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the line, and of its message what was wrong with the request.
+
+        :param record: the event
+        """
+        about_request = ABOUT_A_REQUEST.match(record.getMessage())
+        if about_request:
+            record.msg, record.args = about_request[1], None
+        return True
+
+
 def logging_config(level: str, format_: str) -> dict[str, Any]:
     """Say how this process logs, as `logging.config.dictConfig` and Gunicorn's ``logconfig_dict`` take it.
 
@@ -62,6 +78,7 @@ def logging_config(level: str, format_: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__name__}"}},
+        "filters": {"without request": {"()": f"{WithoutRequest.__module__}.{WithoutRequest.__name__}"}},
         "handlers": {
             "stdout": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stdout"},
         },
@@ -69,6 +86,6 @@ def logging_config(level: str, format_: str) -> dict[str, Any]:
         "loggers": {
             LOGGER: {"level": level.upper()},
             # Its start and stop lines say nothing that ours do not.
-            "gunicorn.error": {"level": "WARNING"},
+            "gunicorn.error": {"level": "WARNING", "filters": ["without request"]},
         },
     }

@@ -39,10 +39,11 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
     with listen(settings.bind) as listener:
         bound = Address(*listener.getsockname()[:2])
-        if embedded is not None:
-            embedded.start()
-            environ = {**environ, variable_name("redis_url"): embedded.url}
+        gunicorn = None
         try:
+            if embedded is not None:
+                embedded.start()
+                environ = {**environ, variable_name("redis_url"): embedded.url}
             gunicorn = spawn(
                 [
                     *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_settings"),
@@ -58,6 +59,9 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
                 log.info(ready_line(bound, settings, embedded))
             return supervise(gunicorn, embedded)
         finally:
+            if gunicorn is not None and gunicorn.poll() is None:
+                gunicorn.terminate()
+                gunicorn.wait()
             if embedded is not None:
                 embedded.stop()
 
@@ -71,6 +75,8 @@ def listen(address: Address) -> socket.socket:
     try:
         family, *_, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS)
+    except UnicodeError as error:
+        raise StartError(f"Cannot listen on {address}: this is no host name. Choose another with --bind.") from error
     except OSError as error:
         raise StartError(
             f"Cannot listen on {address}: {error.strerror}. Stop what listens there, or choose another with --bind."

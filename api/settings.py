@@ -16,6 +16,8 @@ MAX_PORT = 65_535
 PREFIX = "FLASKVSTORE_"
 # What Gunicorn's parent takes as "the application cannot be loaded" and stops on, instead of trying again for ever.
 CANNOT_LOAD = 4
+URL_FORMS = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss://... or unix:///PATH/TO/SOCKET[?db=DATABASE]"
+TLS_OPTIONS = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
 
 
 class Address(NamedTuple):
@@ -29,8 +31,11 @@ class Address(NamedTuple):
 
 
 def text(value: str) -> str:
-    """Take any text."""
-    value.encode()
+    """Take any text, as long as it is text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text in UTF-8") from None
     return value
 
 
@@ -96,17 +101,27 @@ def redis_url(value: str) -> str:
 
     See https://www.iana.org/assignments/uri-schemes/prov/redis for its form.
     """
-    expected = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss://... or unix:///PATH/TO/SOCKET[?db=DATABASE]"
-    url = urlsplit(value)
-    options = [name for name, _ in parse_qsl(url.query, keep_blank_values=True)]
-    location = re.fullmatch(r"/.+", url.path) if url.scheme == "unix" else url.hostname
-    database = url.scheme == "unix" or re.fullmatch(r"/?[0-9]{0,5}", url.path)
     try:
-        known = url.scheme in {"redis", "rediss", "unix"} and (url.port is None or url.port > 0)
+        url = urlsplit(value)
+        options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
+        port = url.port
     except ValueError:
-        known = False
-    if not (known and location and database and all(o == "db" or o.startswith("ssl_") for o in options)):
-        raise ValueError(expected)
+        # Its text would show the URL, and the password in it.
+        raise ValueError(URL_FORMS) from None
+    database = options.pop("db", "0")
+    match url.scheme:
+        case "unix":
+            is_right = url.hostname is None and url.path.startswith("/") and not options
+        case "redis":
+            is_right = url.hostname is not None and not options
+        case "rediss":
+            is_right = url.hostname is not None and options.keys() <= TLS_OPTIONS
+        case _:
+            is_right = False
+    if url.scheme != "unix" and url.path not in {"", "/"}:
+        database = url.path[1:]
+    if not is_right or port == 0 or not re.fullmatch("[0-9]{1,5}", database):
+        raise ValueError(URL_FORMS)
     return value
 
 

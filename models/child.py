@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -13,7 +14,12 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def spawn(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, inherit: Sequence[int] = ()
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    inherit: Sequence[int] = (),
+    output: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a process group of its own, out of reach of the terminal's Ctrl-C.
 
@@ -23,12 +29,15 @@ def spawn(
     :param cwd: the folder it runs in
     :param env: its environment; None for ours
     :param inherit: file descriptors that stay open in it
+    :param output: where its standard output and error go; None for ours
     """
     return subprocess.Popen(
         command,
         cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         pass_fds=inherit,
         process_group=0,
         preexec_fn=_in_child,

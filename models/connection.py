@@ -4,6 +4,7 @@ What is sent is bounded in time by the client's own limits. A read that loses it
 fresh one. A write is never sent twice: if its answer is lost, the error says that the outcome is unknown.
 """
 
+import re
 from collections.abc import Callable
 from queue import Empty
 from typing import Any, ParamSpec, TypeVar
@@ -77,6 +78,9 @@ _BY_WORD: dict[str, tuple[type[StoreError | WrongType], str]] = {
     "NOAUTH": (StoreDenied, DENIED),
     "BUSY": (StoreTimeout, TIMEOUT),
 }
+
+# Redis 6.2 puts this before the error of a command that a script has called.
+_OF_A_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: -?")
 
 
 class _Pool(redis.BlockingConnectionPool):
@@ -159,6 +163,6 @@ def translated(error: exceptions.RedisError) -> StoreError | WrongType:
     for redis_class, store_class, detail in _BY_CLASS:
         if isinstance(error, redis_class):
             return store_class(detail)
-    word = str(error).partition(" ")[0]
+    word = _OF_A_SCRIPT.sub("", str(error)).partition(" ")[0]
     our_class, detail = _BY_WORD.get(word, (StoreFault, FAULT))
     return our_class(detail)

@@ -65,18 +65,26 @@ class EmbeddedServer:
                 f"The data directory {self.data_dir} has too long a path for a unix socket in it: "
                 f"{self._socket} may have {MAX_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
             )
+        try:
+            str(self._socket).encode()
+        except UnicodeEncodeError:
+            raise StartError(f"The data directory {str(self.data_dir)!r} has a path that is not UTF-8.") from None
         self._binary = find_binary()
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _locked(self.data_dir / "flaskvstore.lock")
             self._log.write_bytes(b"")
         except OSError as error:
+            self.stop()
             raise StartError(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
         self.run()
         self._wait()
 
     def run(self) -> None:
-        """Start the server process, the first time or again."""
+        """Start the server process, the first time or again.
+
+        :raises StartError: its binary cannot be run, or the folder is gone
+        """
         self._started_at = time.monotonic()
         options = {
             "dir": str(self.data_dir),
@@ -91,8 +99,14 @@ class EmbeddedServer:
             "loglevel": "warning",
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        # The server holds the lock too, so that the folder stays locked for as long as one of us lives.
-        self._process = spawn([self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock])
+        try:
+            # What it prints beside its log, above all why it does not start, belongs into its log and not into ours.
+            with self._log.open("ab") as log:
+                # The server holds the lock too, so that the folder stays locked for as long as one of us lives.
+                self._process = spawn([self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], output=log)
+        except OSError as error:
+            self.stop()
+            raise StartError(f"The embedded server {self._binary} cannot be run: {error.strerror}.") from error
 
     def has_ended(self) -> bool:
         """Tell whether the server process is gone."""
@@ -119,26 +133,30 @@ class EmbeddedServer:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not self._answers():
+        while (reply := self._reply()) != b"+PONG":
             if self.has_ended():
-                last = (self._log.read_text(errors="replace").splitlines() or ["it wrote nothing"])[-1]
+                written = self._log.read_text(errors="replace").strip()
+                last = written.splitlines()[-1] if written else "it wrote nothing"
                 self.stop()
                 raise StartError(f"The embedded server ended at its start. The end of {self._log}: {last}")
             if time.monotonic() > deadline:
+                if reply == b"-LOADING":
+                    # It reads a large file. Requests wait for the rest of it, the start does not.
+                    return
                 self.stop()
                 raise StartError(f"The embedded server did not answer within {START_TIMEOUT_SECONDS:.0f} seconds.")
             time.sleep(POLL_SECONDS)
 
-    def _answers(self) -> bool:
+    def _reply(self) -> bytes:
+        """Ask whether it is ready, and give the first word of what it says: nothing if it does not."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1)
                 connection.connect(str(self._socket))
                 connection.sendall(b"PING\r\n")
-                # "+PONG", or "-LOADING ..." while it reads a large file; requests wait for that, the start does not.
-                return connection.recv(64).startswith((b"+PONG", b"-LOADING"))
-        except OSError:
-            return False
+                return connection.recv(64).split(maxsplit=1)[0]
+        except (OSError, IndexError):
+            return b""
 
 
 def find_binary() -> str:

@@ -11,6 +11,7 @@
     |   |-- InvalidPairs        no pair to store, or two with the same key
     |   |-- InvalidEncoding     percent-encoding, of a URL or a form, that is malformed or is not UTF-8
     |   |-- UnsupportedBody     a media type that holds no pairs
+    |   |-- BodyTooLarge        a body above the limit
     |   |-- ValueTooLarge       a value above the limit
     |   |-- TooManyKeys         more keys than one atomic step may name
     |   |-- KeyNotFound         no such key
@@ -95,6 +96,20 @@ class InvalidEncoding(RequestError):
 
 class UnsupportedBody(RequestError):
     """A body has a media type that holds no pairs."""
+
+
+class BodyTooLarge(RequestError):
+    """A body is larger than it may be.
+
+    :param limit: the limit in bytes
+    :param actual: its size in bytes; None if it is not known, because it came in chunks
+    """
+
+    def __init__(self, limit: int, actual: int | None = None) -> None:
+        size = "more bytes than that" if actual is None else f"{actual:,} bytes"
+        # Above 64 bits a size is a claim that nothing here could encode.
+        known = {} if actual is None or actual >= 2**63 else {"actual": actual}
+        super().__init__(f"At most {limit:,} bytes are allowed: the body has {size}.", limit=limit, **known)
 
 
 class ValueTooLarge(RequestError):

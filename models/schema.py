@@ -16,6 +16,8 @@ VALUE = (
 
 _KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
 _SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
+# Of either representation, as resources/conditions.py makes them.
+_TAG_OR_ANY = r'^(\*|"[0-9a-f]{40}(-json)?")$'
 
 ENTRIES = SchemaModel(
     "Entries",
@@ -85,7 +87,7 @@ TRANSACTION = SchemaModel(
             "if": {
                 "type": "object",
                 "description": 'For each key the ETag of the value it must have, "*" if it must exist, null if not.',
-                "additionalProperties": {"description": "A string or null."},
+                "additionalProperties": {"type": "string", "pattern": _TAG_OR_ANY, "x-nullable": True},
             },
             "get": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1000},
             "put": {"type": "object", "additionalProperties": {"type": "string"}},

@@ -1,11 +1,9 @@
 """Export and import: one JSON object a line (https://github.com/ndjson/ndjson-spec), in bounded memory."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
-from flask import request
 
 from models.entry import MAX_KEY_BYTES, bytes_from_json, unique, value_to_json
 from models.errors import InvalidBody, OutcomeUnknown, RequestError, StoreError
@@ -96,9 +94,8 @@ def _shown(record: Record) -> dict[str, Any]:
 
 def _lines(max_bytes: int) -> Iterator[bytes | None]:
     """Give the lines of the current request's body; None for one that is too long to be a record."""
-    # A stream is not held in memory, so the limit of bodies is not for it. (None would mean that limit.)
-    request.max_content_length = sys.maxsize
     rest, too_long = b"", False
+    # A stream is not held in memory, so the limit of bodies is not for it.
     for chunk in read_chunks():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:

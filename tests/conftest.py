@@ -1,5 +1,6 @@
 """Fixtures: a store, an application around it, and ways to ask it."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.settings import Settings
+from models import embedded
 from models.change import tag_of
 from models.connection import Client, connect
 from models.embedded import EmbeddedServer
@@ -31,9 +33,12 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A real Valkey, shared by all tests."""
-    with valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
+    """A real Valkey, or another server that ``TEST_SERVER`` names, shared by all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        if binary := os.environ.get("TEST_SERVER"):
+            patch.setattr(embedded, "find_binary", lambda: binary)
+        with valkey(tmp_path_factory.mktemp("valkey")) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ BY_TEXT = {
     "NOPERM this user has no permissions": errors.StoreDenied,
     "NOAUTH Authentication required.": errors.StoreDenied,
     "BUSY Redis is busy running a script.": errors.StoreTimeout,
+    "Error running script (call to f_7c4a): @user_script:1: WRONGTYPE Operation against": errors.WrongType,
+    "Error running script (call to f_7c4a): @user_script: 12: -OOM command not allowed": errors.StoreFull,
     "ERR unknown command": errors.StoreFault,
     "": errors.StoreFault,
 }

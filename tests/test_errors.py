@@ -95,13 +95,17 @@ class TestTheTable:
 
     @pytest.mark.parametrize("ours", OURS)
     def test_every_exception_becomes_its_answer(self, ours: type[Exception], contract: Contract) -> None:
-        error = ours(["text"]) if ours is errors.PreconditionFailed else ours("text")
+        made: dict[type[Exception], Exception] = {
+            errors.PreconditionFailed: errors.PreconditionFailed(["text"]),
+            errors.BodyTooLarge: errors.BodyTooLarge(5),
+        }
+        error = made.get(ours) or ours("text")
         ask = in_process(raising(error), Contract({**contract.document, "paths": {}}))
 
         answer = ask("GET", "/keys/key")
 
         assert (answer.status, answer.code) == PROBLEMS[ours][:2]
-        assert "text" in answer.json["detail"]
+        assert answer.json["detail"] == str(error)
         is_of_the_store = issubclass(ours, errors.StoreError)
         assert answer.headers.get("Retry-After") == (str(RETRY_AFTER_SECONDS) if is_of_the_store else None)
 
