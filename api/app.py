@@ -4,6 +4,8 @@ from flask import Flask
 
 from api.documentation import register_documentation
 from api.errors import register_error_handlers
+from api.measured_store import MeasuredStore
+from api.metrics import Metrics, pool_wait
 from api.requests import KeyConverter, register_request_hooks
 from api.settings import Settings
 from models.connection import connect
@@ -11,32 +13,38 @@ from models.store import Store
 from resources.base import EXTENSION
 
 
-def create_app(settings: Settings, *, store: Store | None = None) -> Flask:
+def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
     """Make the WSGI application.
 
     :param settings: the settings
     :param store: the store to use; by default that of ``settings.redis_url``
+    :param metrics: where to send metrics; by default to ``settings.statsd_host``, if there is one
     """
+    if metrics is None and settings.statsd_host is not None:
+        metrics = Metrics(settings.statsd_host, settings.statsd_prefix)
     app = Flask("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
-    app.extensions[EXTENSION] = store or open_store(settings)
+    app.extensions[EXTENSION] = store or open_store(settings, measured=metrics is not None)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter
-    register_request_hooks(app)
+    register_request_hooks(app, metrics)
     register_error_handlers(app, unavailable_status=settings.unavailable_status)
     register_documentation(app)
     return app
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, measured: bool) -> Store:
     """Make the store that the settings describe; nothing is connected yet.
 
     :param settings: the settings
+    :param measured: whether its operations are measured
     """
     client = connect(
         settings.redis_url or "",
         timeout_seconds=settings.store_timeout_seconds,
         max_connections=settings.store_connections,
+        on_wait=pool_wait if measured else None,
     )
-    return Store(client, key_prefix=settings.key_prefix, max_value_bytes=settings.max_value_bytes)
+    kind = MeasuredStore if measured else Store
+    return kind(client, key_prefix=settings.key_prefix, max_value_bytes=settings.max_value_bytes)

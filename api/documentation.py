@@ -7,7 +7,7 @@ from flask import Flask
 from flask_restx import Api
 
 from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
-from models.schema import MODELS
+from models.schema import MODELS, PROBLEM
 from resources import health, keys
 from resources.json_body import JSON
 from resources.ndjson import NDJSON
@@ -82,6 +82,8 @@ def add_examples(responses: dict[str, dict[str, Any]]) -> None:
             problem, (error.__doc__ or "").partition("\n")[0], "af93b9bf0cbe0f8bd72bc3d1ae7a0a34"
         )
         response["examples"] = {PROBLEM_JSON: document}
+        # The page shows the example of the media type that is chosen there, which is that of a success.
+        response["schema"] = {"allOf": [{"$ref": f"#/definitions/{PROBLEM.name}"}], "example": document}
 
 
 def register_documentation(app: Flask) -> None:

@@ -28,6 +28,10 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 # No socket in the home directory: two instances and read-only containers have no use for it.
 control_socket_disable = True
 
+if _settings.statsd_host is not None:
+    statsd_host = str(_settings.statsd_host)
+    statsd_prefix = _settings.statsd_prefix
+
 logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
 # Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
 logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True

@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -12,6 +13,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from api.logs import LOGGER
+from api.metrics import Measurements, Metrics, resource_name, start_measuring
 from models.errors import InvalidEncoding
 from resources.urlencoded import check_encoding
 
@@ -30,18 +32,56 @@ class KeyConverter(BaseConverter):
     part_isolating = False
 
 
-class LoggedStream:
-    """The body of an answer that is sent in chunks; the request is logged at its end, however it ends.
+@dataclass(frozen=True)
+class Report:
+    """What is known of a request before its answer is sent.
 
-    :param chunks: the body
-    :param line: what is known of the request
+    :param line: the fields of its log line
+    :param resource: its resource, for metrics
+    :param received_bytes: the length of its body
     :param started: when it came, on the performance counter
+    :param measured: what it spends in the store
     """
 
-    def __init__(self, chunks: Any, line: dict[str, object], started: float) -> None:
+    line: dict[str, Any]
+    resource: str
+    received_bytes: int
+    started: float
+    measured: Measurements
+
+    def finish(self, sent_bytes: int, metrics: Metrics | None) -> None:
+        """Log the request and send its metrics.
+
+        :param sent_bytes: the length of the answer's body
+        :param metrics: where to send metrics, if anywhere
+        """
+        seconds = time.perf_counter() - self.started
+        fields = {**self.line, "duration_ms": round(seconds * 1000, 3), "bytes": sent_bytes}
+        log.info("", extra={"fields": fields})
+        if metrics is not None:
+            metrics.send(
+                self.measured,
+                resource=self.resource,
+                method=self.line["method"],
+                status=self.line["status"],
+                seconds=seconds,
+                received=self.received_bytes,
+                sent=sent_bytes,
+            )
+
+
+class ReportedStream:
+    """The body of an answer that is sent in chunks; its request is reported at its end, however it ends.
+
+    :param chunks: the body
+    :param report: what is known of the request
+    :param metrics: where to send metrics, if anywhere
+    """
+
+    def __init__(self, chunks: Any, report: Report, metrics: Metrics | None) -> None:
         self._chunks = chunks
-        self._line = line
-        self._started = started
+        self._report = report
+        self._metrics = metrics
         self._sent_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -52,18 +92,20 @@ class LoggedStream:
     def close(self) -> None:
         """Release what the body is read from: the server calls this once, also when the client has gone."""
         self._chunks.close()
-        finish(self._line, self._sent_bytes, self._started)
+        self._report.finish(self._sent_bytes, self._metrics)
 
 
-def register_request_hooks(app: Flask) -> None:
+def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
     """Give every request an id and a line in the log, and refuse URLs that cannot be decoded.
 
     :param app: the application
+    :param metrics: where to send metrics, if anywhere
     """
 
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
+        g.measured = start_measuring()
         given = request.headers.get(REQUEST_ID_HEADER, "")
         g.request_id = given if WELL_FORMED_ID.fullmatch(given) else secrets.token_hex(16)
         check_path()
@@ -71,11 +113,12 @@ def register_request_hooks(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        line = request_line(response)
+        received_bytes = request.content_length or 0
+        report = Report(request_line(response), resource_name(), received_bytes, g.started, g.measured)
         if response.is_streamed:
-            response.response = LoggedStream(response.response, line, g.started)
+            response.response = ReportedStream(response.response, report, metrics)
         else:
-            finish(line, len(response.get_data()) if request.method != "HEAD" else 0, g.started)
+            report.finish(len(response.get_data()) if request.method != "HEAD" else 0, metrics)
         return response
 
 
@@ -94,7 +137,7 @@ def check_path() -> None:
     check_encoding(path)
 
 
-def request_line(response: Response) -> dict[str, object]:
+def request_line(response: Response) -> dict[str, Any]:
     """Say about the current request what is known before its answer is sent; never a key, never a value.
 
     :param response: its answer
@@ -107,14 +150,3 @@ def request_line(response: Response) -> dict[str, object]:
         "status": response.status_code,
         "key_bytes": None if key is None else len(key.encode(errors="surrogatepass")),
     }
-
-
-def finish(line: dict[str, object], sent_bytes: int, started: float) -> None:
-    """Log a request.
-
-    :param line: what is known of it
-    :param sent_bytes: the length of its body
-    :param started: when it came, on the performance counter
-    """
-    duration_ms = round((time.perf_counter() - started) * 1000, 3)
-    log.info("", extra={"fields": {**line, "duration_ms": duration_ms, "bytes": sent_bytes}})

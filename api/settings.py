@@ -96,6 +96,13 @@ def address(value: str) -> Address:
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
+def metric_prefix(value: str) -> str:
+    """Read the prefix of metrics: words joined by dots."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", value):
+        raise ValueError("letters, digits, _ and -, in words joined by dots")
+    return value
+
+
 def redis_url(value: str) -> str:
     """Read the URL of a server; the options in it are the database and those for TLS.
 
@@ -173,6 +180,14 @@ class Settings:
     )
     log_format: str = setting(
         "json, text, or auto: text on a terminal and JSON elsewhere.", "auto", one_of("auto", "json", "text")
+    )
+    statsd_host: Address | None = setting(
+        "Where metrics are sent, as HOST:PORT of a statsd server. Nothing is measured if it is not set.", None, address
+    )
+    statsd_prefix: str = setting(
+        "What the name of every metric starts with. The mapping in `monitoring/` expects the default.",
+        "flaskvstore",
+        metric_prefix,
     )
     bind: Address = setting("Where the service listens.", Address("127.0.0.1", 5000), address)
     workers: int = setting("How many worker processes serve requests.", 2, whole_number(1, 256), "processes")

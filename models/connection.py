@@ -5,8 +5,10 @@ fresh one. A write is never sent twice: if its answer is lost, the error says th
 """
 
 import re
+import time
 from collections.abc import Callable
-from queue import Empty
+from functools import partial
+from queue import Empty, LifoQueue
 from typing import Any, ParamSpec, TypeVar
 
 import redis
@@ -95,16 +97,35 @@ class _Pool(redis.BlockingConnectionPool):
             raise translated(error) from error
 
 
-def connect(url: str, *, timeout_seconds: float, max_connections: int) -> Client:
+class _TimedQueue(LifoQueue[Any]):
+    """The free connections of a pool; tells how long one was waited for."""
+
+    def __init__(self, on_wait: Callable[[float], None], maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._on_wait = on_wait
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as its parent's
+        started = time.perf_counter()
+        try:
+            return super().get(block, timeout)
+        finally:
+            self._on_wait(time.perf_counter() - started)
+
+
+def connect(
+    url: str, *, timeout_seconds: float, max_connections: int, on_wait: Callable[[float], None] | None = None
+) -> Client:
     """Make a client for a server; the first command opens the first connection.
 
     :param url: ``redis://``, ``rediss://`` or ``unix://``
     :param timeout_seconds: the longest that one command may take in all
     :param max_connections: the most connections that this process keeps
+    :param on_wait: told the seconds that each command has waited for a free connection
     """
     pool = _Pool.from_url(
         url,
         max_connections=max_connections,
+        queue_class=LifoQueue if on_wait is None else partial(_TimedQueue, on_wait),
         # One command waits for a free connection, connects, and reads: together they fill the limit.
         timeout=timeout_seconds * 0.2,
         socket_connect_timeout=timeout_seconds * 0.4,

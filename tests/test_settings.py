@@ -18,6 +18,8 @@ GOOD = {
     "unavailable_status": ("503", 503),
     "log_level": ("debug", "debug"),
     "log_format": ("text", "text"),
+    "statsd_host": ("localhost:9125", Address("localhost", 9125)),
+    "statsd_prefix": ("a.b", "a.b"),
     "bind": ("[::1]:0", Address("::1", 0)),
     "workers": ("3", 3),
     "data_dir": ("/some/where", Path("/some/where")),
@@ -52,6 +54,8 @@ BAD = {
     "log_level": ["", "loud"],
     "log_format": ["", "xml"],
     "bind": ["", "localhost", "localhost:", ":5000", "localhost:65536", "::1:5000", "a b:1", "localhost:x"],
+    "statsd_host": ["", "localhost"],
+    "statsd_prefix": ["", "a b", "a:b", "a.", "%"],
     "workers": ["", "0", "-1", "257", "x"],
     "durability": ["", "sometimes"],
 }

@@ -1,0 +1,87 @@
+"""A store that tells how long each of its operations took, and why it failed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from api.errors import PROBLEMS
+from api.metrics import store_operation
+from models.errors import StoreError
+from models.filter import Filter
+from models.store import Store
+
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
+@contextmanager
+def _measuring(operation: str) -> Iterator[None]:
+    started = time.perf_counter()
+    code = None
+    try:
+        yield
+    except StoreError as error:
+        code = PROBLEMS[type(error)].code
+        raise
+    finally:
+        store_operation(operation, time.perf_counter() - started, code)
+
+
+def _measured(
+    method: Callable[Concatenate[Store, Arguments], Answer],
+) -> Callable[Concatenate[Store, Arguments], Answer]:
+    @wraps(method)
+    def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        with _measuring(method.__name__):
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+def _steps(operation: str, items: Iterator[Item]) -> Iterator[Item]:
+    """Measure the time that a stream spends in the store, and not that of whoever reads it."""
+    while True:
+        with _measuring(operation):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
+
+
+def _measured_stream(
+    method: Callable[Concatenate[Store, Arguments], Iterator[Item]],
+) -> Callable[Concatenate[Store, Arguments], Iterator[Item]]:
+    @wraps(method)
+    def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Item]:
+        return _steps(method.__name__, method(self, *args, **kwargs))
+
+    return call
+
+
+class MeasuredStore(Store):
+    """A store whose operations are measured."""
+
+    get = _measured(Store.get)
+    put_one = _measured(Store.put_one)
+    put = _measured(Store.put)
+    patch = _measured(Store.patch)
+    delete = _measured(Store.delete)
+    transact = _measured(Store.transact)
+    delete_matching = _measured(Store.delete_matching)
+    count = _measured(Store.count)
+    entries = _measured_stream(Store.entries)
+    export_records = _measured_stream(Store.export_records)
+    import_records = _measured(Store.import_records)
+    ping = _measured(Store.ping)
+
+    def page(
+        self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
+    ) -> tuple[int, Iterator[dict[str, bytes | None]]]:
+        """Measure both parts of a page: the search for its names, and the stream of its values."""
+        with _measuring("page"):
+            following, entries = super().page(pattern, cursor=cursor, limit=limit, values=values)
+        return following, _steps("page", entries)
