@@ -10,7 +10,7 @@ from api.requests import KeyConverter, register_request_hooks
 from api.settings import Settings
 from models.connection import connect
 from models.store import Store
-from resources.base import EXTENSION
+from resources.extensions import STORE
 
 
 def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
@@ -24,7 +24,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
         metrics = Metrics(settings.statsd_host, settings.statsd_prefix)
     app = Flask("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
-    app.extensions[EXTENSION] = store or open_store(settings, measured=metrics is not None)
+    app.extensions[STORE] = store or open_store(settings, measured=metrics is not None)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter

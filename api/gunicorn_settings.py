@@ -5,9 +5,11 @@ See https://docs.gunicorn.org/en/stable/settings.html for each name.
 
 import signal
 from pathlib import Path
+from typing import Any
 
 from api.logs import logging_config
 from api.settings import Settings
+from resources.extensions import IS_STOPPING
 
 
 _settings = Settings.for_wsgi_server()
@@ -35,6 +37,14 @@ if _settings.statsd_host is not None:
 logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
 # Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
 logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let readiness see that a worker has been told to stop: from then on it takes requests for a second at most.
+
+    :param worker: a worker that has loaded the application
+    """
+    worker.wsgi.extensions[IS_STOPPING] = lambda: not worker.alive
 
 
 def post_fork(_arbiter: object, _worker: object) -> None:

@@ -1,12 +1,12 @@
 """What all resources share."""
 
+from collections.abc import Callable
+
 from flask import current_app
 from flask_restx import Resource
 
 from models.store import Store
-
-
-EXTENSION = "flaskvstore"
+from resources.extensions import IS_STOPPING, STORE
 
 
 class StoreResource(Resource):
@@ -15,5 +15,11 @@ class StoreResource(Resource):
     @property
     def store(self) -> Store:
         """The one store of the current application."""
-        store: Store = current_app.extensions[EXTENSION]
+        store: Store = current_app.extensions[STORE]
         return store
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this worker finishes its last requests; a server that can tell puts the question there."""
+        ask: Callable[[], bool] | None = current_app.extensions.get(IS_STOPPING)
+        return ask is not None and ask()

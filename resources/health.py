@@ -3,6 +3,7 @@
 from flask import Response
 from flask_restx import Namespace
 
+from models.errors import NotReady
 from models.schema import HEALTH
 from resources.base import StoreResource
 from resources.declarations import answers
@@ -35,8 +36,10 @@ class Readiness(StoreResource):
 
     @answers(ns, HEALTH, "They would.", 400, 503)
     def get(self) -> Response:
-        """Check that the store answers."""
+        """Check that the store answers, and that the service is not about to stop."""
         parse_query()
+        if self.is_stopping:
+            raise NotReady("The service is stopping: it finishes the requests it has, and takes no more.")
         self.store.ping()
         return json_response({"status": "ok"})
 

@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -185,6 +187,44 @@ class TestStopping:
 
             assert status == 200
             assert Answer(status, headers, body).json == LARGE
+
+    def test_it_is_not_ready_from_the_signal_on_while_it_finishes_what_it_has(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as service:
+            with contextlib.closing(server_of(service)) as client:
+                client.mset({f"kv:{key}": value for key, value in LARGE.items()})
+            with Wire(service.port, receive_buffer_bytes=4096) as wire:
+                wire.send(b"GET /keys HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                wire.head()
+                assert ask(service, "GET", "/health/ready").status == 200
+
+                service.process.send_signal(signal.SIGTERM)
+                # Its workers take new connections for up to a second from here.
+                eventually(lambda: not ready(service))
+
+                assert ask(service, "GET", "/health/ready").code == "not_ready"
+                assert len(b"".join(iter(wire.chunk, b""))) > 10_000_000
+
+    def test_a_reload_under_load_fails_no_request(self, tmp_path: Path, contract: Contract) -> None:
+        with serving(tmp_path) as service, ThreadPoolExecutor(4) as pool:
+            asked = service.ask(contract)
+            reloaded = threading.Event()
+
+            def load(name: int) -> int:
+                done = 0
+                while not reloaded.is_set():
+                    assert asked("PUT", f"/keys/{name}", b"%d" % done).status == 200
+                    assert asked("GET", f"/keys/{name}").json == {str(name): str(done)}
+                    done += 1
+                return done
+
+            clients = [pool.submit(load, name) for name in range(4)]
+            for _ in range(2):
+                old = workers(service)
+                service.process.send_signal(signal.SIGHUP)
+                eventually(lambda old=old: len(workers(service)) == 2 and set(old).isdisjoint(workers(service)), 30)
+            reloaded.set()
+
+            assert all(client.result() > 10 for client in clients)
 
     def test_a_killed_service_takes_its_processes_along_and_keeps_the_data(self, tmp_path: Path) -> None:
         with serving(tmp_path, "--durability", "always") as service:
