@@ -206,7 +206,8 @@ class Store:
         conditions, get, put, delete, expire_in = transaction
         for key, value in put.items():
             check_value_size(key, len(value), self.max_value_bytes)
-        failed, *result = write(
+        # Without writes it is a read, which may be sent again.
+        failed, *result = (write if put or delete else read)(
             self._transaction,
             keys=[self._name(key) for keys in (conditions, get, put, delete) for key in keys],
             args=[
