@@ -95,7 +95,7 @@ class InvalidEncoding(RequestError):
 
 
 class UnsupportedBody(RequestError):
-    """A body has a media type that holds no pairs."""
+    """A body has a media type that is not read here."""
 
 
 class BodyTooLarge(RequestError):

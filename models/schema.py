@@ -41,23 +41,33 @@ PAIRS = SchemaModel(
     },
 )
 
-_FAULT = Model(
-    "Fault",
-    {
-        "line": fields.Integer(required=True, min=1, example=3, description="The line, counted from 1."),
-        "detail": fields.String(required=True, description="What is wrong with it."),
-    },
-    strict=True,
-)
-
-STORED = Model(
+STORED = SchemaModel(
     "Stored",
     {
-        "stored": fields.Integer(required=True, min=0, example=2, description="Pairs written."),
-        "skipped": fields.Integer(min=0, description="Of an import: records that have expired meanwhile."),
-        "errors": fields.List(fields.Nested(_FAULT), description="Of an import: the first 100 lines that are wrong."),
+        "type": "object",
+        "properties": {
+            "stored": {"type": "integer", "minimum": 0, "description": "Pairs written."},
+            "skipped": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "Of an import: records that have expired meanwhile.",
+            },
+            "errors": {
+                "type": "array",
+                "maxItems": 100,
+                "description": "Of an import: the first lines that are wrong, counted from 1.",
+                "items": {
+                    "type": "object",
+                    "properties": {"line": {"type": "integer", "minimum": 1}, "detail": {"type": "string"}},
+                    "required": ["line", "detail"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "required": ["stored"],
+        "additionalProperties": False,
+        "example": {"stored": 2},
     },
-    strict=True,
 )
 
 OUTCOME = SchemaModel(
@@ -140,4 +150,4 @@ PROBLEM = Model(
     strict=True,
 )
 
-MODELS = (ENTRIES, PAIRS, CHANGE, TRANSACTION, OUTCOME, _FAULT, STORED, DELETED, HEALTH, PROBLEM)
+MODELS = (ENTRIES, PAIRS, CHANGE, TRANSACTION, OUTCOME, STORED, DELETED, HEALTH, PROBLEM)
