@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from models.errors import InvalidExpiry, InvalidKey, InvalidValue, RequestError, ValueTooLarge, quoted
 
@@ -24,6 +24,30 @@ MAX_EXPIRE_IN_SECONDS = 2**31 - 1
 WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 _TYPE_NAMES = {dict: "an object", list: "an array", int: "a number", float: "a number", bool: "a boolean"}
+
+
+class Value(NamedTuple):
+    """What a key holds.
+
+    :param content: its bytes
+    :param expire_in: seconds until it expires; None for never
+    """
+
+    content: bytes
+    expire_in: int | None
+
+
+class Record(NamedTuple):
+    """An entry on its way from one store to another.
+
+    :param key: the key's bytes
+    :param value: the value's bytes
+    :param expires_at: when it expires, in whole seconds since 1970; None for never
+    """
+
+    key: bytes
+    value: bytes
+    expires_at: int | None
 
 
 def key_bytes(key: str) -> bytes:

@@ -1,12 +1,12 @@
 """The store: what one can do with keys and values, whatever server is behind it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from models import scripts
 from models.change import NONE, Change, Condition
 from models.connection import Client, read, write
-from models.entry import check_key_size, check_value_size, key_bytes
+from models.entry import Record, Value, check_key_size, check_value_size, key_bytes
 from models.errors import (
     KeyNotFound,
     NotAnInteger,
@@ -17,47 +17,12 @@ from models.errors import (
     TooManyKeys,
 )
 from models.filter import Filter
+from models.scan import Scan
 from models.transaction import Outcome, Transaction
 
 
-Item = TypeVar("Item")
-
 # So many SETs with an expiry keep a server busy for about a third of a second, well within the time limit.
 MAX_PAIRS = 131_072
-
-# How many names the server looks at in one SCAN, and at most how many SCANs one page takes: a filter that matches
-# little gives short pages, not slow ones.
-SCAN_COUNT = 1_000
-MAX_SCANS_PER_PAGE = 100
-
-# About how many bytes of values one step may bring into a worker's memory.
-READ_AHEAD_BYTES = 1024 * 1024
-FIRST_READ_KEYS = 16
-MAX_READ_KEYS = 2_000
-
-
-class Value(NamedTuple):
-    """What a key holds.
-
-    :param content: its bytes
-    :param expire_in: seconds until it expires; None for never
-    """
-
-    content: bytes
-    expire_in: int | None
-
-
-class Record(NamedTuple):
-    """An entry on its way from one store to another.
-
-    :param key: the key's bytes
-    :param value: the value's bytes
-    :param expires_at: when it expires, in whole seconds since 1970; None for never
-    """
-
-    key: bytes
-    value: bytes
-    expires_at: int | None
 
 
 class Store:
@@ -74,6 +39,7 @@ class Store:
         self.max_value_bytes = max_value_bytes
         self._client = client
         self._prefix = key_prefix.encode()
+        self._scan = Scan(client, self._prefix)
         self._get = client.register_script(scripts.GET)
         self._put_one = client.register_script(scripts.PUT_ONE)
         self._delete_one = client.register_script(scripts.DELETE_ONE)
@@ -82,7 +48,6 @@ class Store:
         self._put_if_all_exist = client.register_script(scripts.PUT_IF_ALL_EXIST)
         self._put_if_none_exists = client.register_script(scripts.PUT_IF_NONE_EXISTS)
         self._transaction = client.register_script(scripts.TRANSACTION)
-        self._export = client.register_script(scripts.EXPORT)
         self._import = client.register_script(scripts.IMPORT)
 
     def get(self, key: str) -> Value:
@@ -231,7 +196,7 @@ class Store:
         """
         deleted = 0
         try:
-            for names in self._scan(pattern):
+            for names in self._scan.names(pattern):
                 deleted += write(self._client.unlink, *names)
         except StoreError as error:
             if deleted == 0:
@@ -246,7 +211,7 @@ class Store:
 
         :param pattern: the filter
         """
-        return sum(len(self._keys(names)) for names in self._scan(pattern, _type="STRING"))
+        return sum(len(self._scan.keys(names)) for names in self._scan.names(pattern, strings=True))
 
     def entries(self, pattern: Filter, *, values: bool = True) -> Iterator[dict[str, bytes | None]]:
         """List everything that a filter matches, some at a time.
@@ -258,7 +223,7 @@ class Store:
         :param pattern: the filter
         :param values: whether to read the values; without, each value is None
         """
-        return self._read(self._scan(pattern, **_only_strings(values)), values=values)
+        return self._scan.entries(self._scan.names(pattern, strings=not values), values=values)
 
     def page(
         self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
@@ -271,30 +236,15 @@ class Store:
         :param values: whether to read the values; without, each value is None
         :return: the next page's cursor, 0 after the last, and the page's entries, some at a time
         """
-        names: list[bytes] = []
-        for _ in range(MAX_SCANS_PER_PAGE):
-            cursor, found = self._scan_once(cursor, pattern, count=limit, **_only_strings(values))
-            names += found
-            if cursor == 0 or len(names) >= limit:
-                break
-        return cursor, self._read([names], values=values)
+        cursor, names = self._scan.page(pattern, cursor=cursor, limit=limit, strings=not values)
+        return cursor, self._scan.entries([names], values=values)
 
     def export_records(self, pattern: Filter) -> Iterator[list[Record]]:
         """Give everything that a filter matches, keys of any bytes included, with the promise of :meth:`entries`.
 
         :param pattern: the filter
         """
-        ahead = ReadAhead()
-        for names in self._scan(pattern):
-            for batch in ahead.cut(names):
-                values, expiries_in_ms, (seconds, microseconds) = read(self._export, keys=batch)
-                ahead.learn(values)
-                now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-                yield [
-                    Record(name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
-                    for name, value, ms in zip(batch, values, expiries_in_ms, strict=True)
-                    if value is not None and len(name) > len(self._prefix)
-                ]
+        return self._scan.records(self._scan.names(pattern))
 
     def import_records(self, records: Iterable[Record]) -> int:
         """Write records that :meth:`check` has let pass; those with one key in their order.
@@ -336,77 +286,6 @@ class Store:
             case Condition(none_match=""):
                 return self._put_if_all_exist
         return self._put_if_none_exists
-
-    def _scan(self, pattern: Filter, **options: Any) -> Iterator[list[bytes]]:
-        cursor, names = self._scan_once(0, pattern, count=SCAN_COUNT, **options)
-        while True:
-            if names:
-                yield names
-            if cursor == 0:
-                return
-            cursor, names = self._scan_once(cursor, pattern, count=SCAN_COUNT, **options)
-
-    def _scan_once(self, cursor: int, pattern: Filter, *, count: int, **options: Any) -> tuple[int, list[bytes]]:
-        glob = pattern.glob(self._prefix)
-        cursor, names = read(self._client.scan, cursor=cursor, match=glob, count=count, **options)
-        return cursor, names
-
-    def _keys(self, names: Iterable[bytes]) -> dict[str, bytes]:
-        """Give the name of each key, without those that another program wrote and that cannot be keys here."""
-        keys = {}
-        for name in names:
-            try:
-                keys[name[len(self._prefix) :].decode()] = name
-            except UnicodeDecodeError:
-                continue
-        keys.pop("", None)
-        return keys
-
-    def _read(self, scanned: Iterable[list[bytes]], *, values: bool) -> Iterator[dict[str, bytes | None]]:
-        ahead = ReadAhead()
-        for keys in map(self._keys, scanned):
-            if not values:
-                yield dict.fromkeys(keys)
-                continue
-            for batch in ahead.cut(list(keys)):
-                found = read(self._client.mget, [keys[key] for key in batch])
-                ahead.learn(found)
-                yield {key: value for key, value in zip(batch, found, strict=True) if value is not None}
-
-
-class ReadAhead:
-    """How many values to read at a time so that they fit in memory.
-
-    A server hashes its names, so sizes are spread evenly over a scan: the last batch tells of the next.
-    """
-
-    def __init__(self) -> None:
-        self._keys = FIRST_READ_KEYS
-
-    def cut(self, names: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Cut names into batches.
-
-        :param names: what to read
-        """
-        taken = 0
-        while taken < len(names):
-            batch = names[taken : taken + self._keys]
-            taken += len(batch)
-            yield batch
-
-    def learn(self, values: Sequence[bytes | None]) -> None:
-        """Take the sizes of a batch for those of the next.
-
-        :param values: what was read
-        """
-        read_bytes = sum(len(value) for value in values if value is not None)
-        fitting = len(values) * READ_AHEAD_BYTES // max(1, read_bytes)
-        self._keys = min(self._keys * 4, MAX_READ_KEYS, max(1, fitting))
-
-
-def _only_strings(values: bool) -> dict[str, str]:
-    """Ask for strings alone where no value is read: MGET leaves other types out by itself."""
-    return {} if values else {"_type": "STRING"}
 
 
 def _or_empty(seconds: int | None) -> int | str:

@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 
-from models.entry import MAX_KEY_BYTES, bytes_from_json, unique, value_to_json
+from models.entry import MAX_KEY_BYTES, Record, bytes_from_json, unique, value_to_json
 from models.errors import InvalidBody, OutcomeUnknown, RequestError, StoreError
-from models.store import Record, Store
+from models.store import Store
 from resources.body import read_chunks
 from resources.json_body import parse_object
 

@@ -4,9 +4,8 @@ from flask import Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from models.change import Condition, tag_of
-from models.entry import value_to_json
+from models.entry import Value, value_to_json
 from models.errors import NotAcceptable, PreconditionFailed, quoted
-from models.store import Value
 from resources.conditions import entity_tag
 from resources.json_body import JSON
 from resources.responses import cached, json_response

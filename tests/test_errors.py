@@ -17,8 +17,9 @@ from api.errors import PROBLEMS, RETRY_AFTER_SECONDS
 from api.settings import Settings
 from models import errors
 from models.change import Change
+from models.entry import Record
 from models.filter import EVERY_KEY
-from models.store import Record, Store
+from models.store import Store
 from models.transaction import Transaction
 from tests.asking import Answer, in_process
 from tests.contract import Contract

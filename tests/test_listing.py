@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models import store as store_module
+from models import scan
 from models.connection import Client
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
@@ -50,7 +50,7 @@ def test_what_is_there_throughout_is_never_missed(
     changes: list[int],
 ) -> None:
     # Small steps, so that the table grows and shrinks in the middle of the listing.
-    monkeypatch.setattr(store_module, "SCAN_COUNT", 20)
+    monkeypatch.setattr(scan, "SCAN_COUNT", 20)
     valkey_client.flushall()
     valkey_store.put(STEADY)
     passing = iter(range(1_000_000))
@@ -115,5 +115,5 @@ def test_values_are_read_in_batches_that_fit_in_memory(valkey_store: Store, valk
     sizes = [sum(len(value or b"") for value in batch.values()) for batch in large.entries(EVERY_KEY)]
 
     assert sum(sizes) == 60 * 200_000
-    assert max(sizes) <= store_module.FIRST_READ_KEYS * 200_000
-    assert sorted(sizes)[len(sizes) // 2] <= store_module.READ_AHEAD_BYTES
+    assert max(sizes) <= scan.FIRST_READ_KEYS * 200_000
+    assert sorted(sizes)[len(sizes) // 2] <= scan.READ_AHEAD_BYTES
