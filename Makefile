@@ -2,24 +2,27 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# What builds and runs images: docker or podman.
+ENGINE ?= docker
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run setup check format test compat soak lock clean
+.PHONY: help run setup check format test compat soak image image-test monitoring-plots lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 run: .venv/run.stamp ## Serve on http://127.0.0.1:5000, with an embedded Valkey in ./data
 	@$(BIN)/flaskvstore serve
 
 setup: .venv/dev.stamp ## Make .venv with everything for development, from the lock files
 
-check: .venv/dev.stamp ## Lint, check types, import contracts and spelling
+check: .venv/dev.stamp ## Lint, check types, import contracts, spelling and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/hadolint Dockerfile
 
 format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff format .
@@ -27,7 +30,7 @@ format: .venv/dev.stamp ## Format the code
 
 test: .venv/dev.stamp ## Run the test suite, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not soak"
+	$(BIN)/coverage run -m pytest -m "not soak and not image"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -37,6 +40,15 @@ compat: .venv/dev.stamp ## Run the contract's suite on another server: make comp
 
 soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, repeated kills
 	$(BIN)/python -m pytest -m soak
+
+image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman
+	$(ENGINE) build --tag flaskvstore .
+
+image-test: .venv/dev.stamp ## Run that image, locked down, and ask it
+	ENGINE=$(ENGINE) $(BIN)/python -m pytest -m image
+
+monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md from a real run, with Prometheus
+	$(BIN)/python -m tests.plots docs/images
 
 lock: .venv/dev.stamp ## Write the lock files anew from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
