@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from models.embedded import EmbeddedServer
@@ -41,8 +42,6 @@ class Service:
 
     def children(self) -> dict[str, int]:
         """Give the process ids of what it started, by program."""
-        import psutil  # noqa: PLC0415  # only for tests of processes
-
         found = psutil.Process(self.process.pid).children()
         return {"valkey" if "valkey" in " ".join(c.cmdline()[:1]) else "gunicorn": c.pid for c in found}
 
