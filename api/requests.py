@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
@@ -131,7 +132,9 @@ def check_path() -> None:
     if request.environ["PATH_INFO"].startswith("//"):
         # Werkzeug would take it for /keys.
         raise NotFound
-    path = request.environ["RAW_URI"].partition("?")[0].encode("latin-1")
+    # As the client wrote it, where the server gives that; else as it can be told from what the server has decoded.
+    target = request.environ.get("RAW_URI") or quote(request.environ["PATH_INFO"], encoding="latin-1")
+    path = target.partition("?")[0].encode("latin-1")
     if b"#" in path:
         raise InvalidEncoding("The path holds a #, which starts a fragment that is never sent: write %23 for it.")
     check_encoding(path)

@@ -5,6 +5,8 @@ import json
 from urllib.parse import quote, quote_plus
 
 import pytest
+from flask import Flask
+from werkzeug.test import create_environ, run_wsgi_app
 
 from models.connection import Client
 from models.entry import value_to_json
@@ -420,6 +422,15 @@ class TestReading:
 
         assert ask(method, f"{target}?{query}").status == 400
         assert ask("GET", "/keys").json == {"a": "1"}
+
+
+def test_a_server_that_gives_no_raw_target_serves_the_same_keys(app: Flask) -> None:
+    for path, status in (("/keys/\xff", 400), ("/keys/100%", 404), ("/keys/\xc3\xbc", 404)):
+        environ = create_environ(path="/")
+        del environ["RAW_URI"]
+        environ["PATH_INFO"] = path
+        _, answered, _ = run_wsgi_app(app, environ, buffered=True)
+        assert answered.startswith(str(status))
 
 
 class TestListing:
