@@ -1,5 +1,7 @@
 """How one key is shown: content negotiation, entity tags, and what caches have to know."""
 
+from http import HTTPStatus
+
 from flask import Response, request
 from werkzeug.datastructures import MIMEAccept
 
@@ -48,8 +50,7 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
     if condition.holds(value.content):
         response = _whole(key, value.content, media_type)
     else:
-        response = Response(status=304)
-        del response.headers["Content-Type"]
+        response = Response(status=HTTPStatus.NOT_MODIFIED)
     cached(response).headers["ETag"] = entity_tag(tag_of(value.content), json=media_type == JSON)
     if value.expire_in is not None:
         response.headers["Expire-In"] = str(value.expire_in)
