@@ -38,7 +38,7 @@ compat: .venv/dev.stamp ## Run the contract's suite on another server: make comp
 	TEST_SERVER=$(SERVER) $(BIN)/python -m pytest -k valkey tests/test_keys.py tests/test_items.py \
 		tests/test_transactions.py tests/test_ndjson.py tests/test_model.py tests/test_filter.py
 
-soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, repeated kills
+soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, a fresh clone
 	$(BIN)/python -m pytest -m soak
 
 image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman

@@ -6,6 +6,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from flask import request
@@ -99,41 +100,33 @@ class Metrics:
         self._client: StatsClient | None = None
         threading.Thread(target=self._connect, daemon=True).start()
 
-    def send(
-        self,
-        measured: Measurements,
-        *,
-        resource: str,
-        method: str,
-        status: int,
-        seconds: float,
-        received: int,
-        sent: int,
-    ) -> None:
-        """Send one request's metrics.
+    def observe(self, status: int) -> Callable[[float, int], None]:
+        """Take down what is known of the current request before its answer is sent.
 
-        :param measured: what it spent in the store
-        :param resource: its resource
-        :param method: its method, as the client wrote it
         :param status: the status of its answer
-        :param seconds: how long it took
-        :param received: the bytes of its body
-        :param sent: the bytes of the answer's body
+        :return: sends all of it, given the seconds that the request took and the bytes of the answer's body
         """
-        if self._client is None:
-            return
-        pipe = self._client.pipeline()
-        method = method if method in METHODS else OTHER_METHOD
-        pipe.timing(REQUEST.format(resource=resource, method=method, status=status), seconds * 1000)
-        pipe.incr(RECEIVED_BYTES.format(resource=resource), received)
-        pipe.incr(SENT_BYTES.format(resource=resource), sent)
-        for operation, store_seconds in measured.store_seconds.items():
-            pipe.timing(STORE_DURATION.format(operation=operation), store_seconds * 1000)
-        for operation, code in measured.failures:
-            pipe.incr(STORE_FAILURE.format(operation=operation, code=code))
-        if measured.store_seconds:
-            pipe.timing(POOL_WAIT, measured.pool_wait_seconds * 1000)
-        pipe.send()
+        measured = _current.get(None) or start_measuring()
+        resource = resource_name()
+        method = request.method if request.method in METHODS else OTHER_METHOD
+        received_bytes = request.content_length or 0
+
+        def send(seconds: float, sent_bytes: int) -> None:
+            if self._client is None:
+                return
+            pipe = self._client.pipeline()
+            pipe.timing(REQUEST.format(resource=resource, method=method, status=status), seconds * 1000)
+            pipe.incr(RECEIVED_BYTES.format(resource=resource), received_bytes)
+            pipe.incr(SENT_BYTES.format(resource=resource), sent_bytes)
+            for operation, store_seconds in measured.store_seconds.items():
+                pipe.timing(STORE_DURATION.format(operation=operation), store_seconds * 1000)
+            for operation, code in measured.failures:
+                pipe.incr(STORE_FAILURE.format(operation=operation, code=code))
+            if measured.store_seconds:
+                pipe.timing(POOL_WAIT, measured.pool_wait_seconds * 1000)
+            pipe.send()
+
+        return send
 
     def _connect(self) -> None:
         host, port = self._address

@@ -1,11 +1,10 @@
-"""What happens around every request: its id, the check of its URL, its log line."""
+"""What happens around every request: its id, the check of its URL, its log line and its metrics."""
 
 import logging
 import re
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from api.logs import LOGGER
-from api.metrics import Measurements, Metrics, resource_name, start_measuring
+from api.metrics import Metrics, start_measuring
 from models.errors import InvalidEncoding
 from resources.urlencoded import check_encoding
 
@@ -33,56 +32,40 @@ class KeyConverter(BaseConverter):
     part_isolating = False
 
 
-@dataclass(frozen=True)
 class Report:
-    """What is known of a request before its answer is sent.
+    """What is told of the current request when its answer has been sent.
 
-    :param line: the fields of its log line
-    :param resource: its resource, for metrics
-    :param received_bytes: the length of its body
-    :param started: when it came, on the performance counter
-    :param measured: what it spends in the store
+    :param response: the answer
+    :param metrics: where to send metrics, if anywhere
     """
 
-    line: dict[str, Any]
-    resource: str
-    received_bytes: int
-    started: float
-    measured: Measurements
+    def __init__(self, response: Response, metrics: Metrics | None) -> None:
+        self._line = request_line(response)
+        self._started = g.started
+        self._send = None if metrics is None else metrics.observe(response.status_code)
 
-    def finish(self, sent_bytes: int, metrics: Metrics | None) -> None:
-        """Log the request and send its metrics.
+    def finish(self, sent_bytes: int) -> None:
+        """Log the request, and send its metrics.
 
         :param sent_bytes: the length of the answer's body
-        :param metrics: where to send metrics, if anywhere
         """
-        seconds = time.perf_counter() - self.started
-        fields = {**self.line, "duration_ms": round(seconds * 1000, 3), "bytes": sent_bytes}
+        seconds = time.perf_counter() - self._started
+        fields = {**self._line, "duration_ms": round(seconds * 1000, 3), "bytes": sent_bytes}
         log.info("", extra={"fields": fields})
-        if metrics is not None:
-            metrics.send(
-                self.measured,
-                resource=self.resource,
-                method=self.line["method"],
-                status=self.line["status"],
-                seconds=seconds,
-                received=self.received_bytes,
-                sent=sent_bytes,
-            )
+        if self._send is not None:
+            self._send(seconds, sent_bytes)
 
 
 class ReportedStream:
     """The body of an answer that is sent in chunks; its request is reported at its end, however it ends.
 
     :param chunks: the body
-    :param report: what is known of the request
-    :param metrics: where to send metrics, if anywhere
+    :param report: what is told of the request
     """
 
-    def __init__(self, chunks: Any, report: Report, metrics: Metrics | None) -> None:
+    def __init__(self, chunks: Any, report: Report) -> None:
         self._chunks = chunks
         self._report = report
-        self._metrics = metrics
         self._sent_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -93,7 +76,7 @@ class ReportedStream:
     def close(self) -> None:
         """Release what the body is read from: the server calls this once, also when the client has gone."""
         self._chunks.close()
-        self._report.finish(self._sent_bytes, self._metrics)
+        self._report.finish(self._sent_bytes)
 
 
 def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
@@ -106,7 +89,8 @@ def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
-        g.measured = start_measuring()
+        if metrics is not None:
+            start_measuring()
         given = request.headers.get(REQUEST_ID_HEADER, "")
         g.request_id = given if WELL_FORMED_ID.fullmatch(given) else secrets.token_hex(16)
         check_path()
@@ -114,12 +98,11 @@ def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        received_bytes = request.content_length or 0
-        report = Report(request_line(response), resource_name(), received_bytes, g.started, g.measured)
+        report = Report(response, metrics)
         if response.is_streamed:
-            response.response = ReportedStream(response.response, report, metrics)
+            response.response = ReportedStream(response.response, report)
         else:
-            report.finish(len(response.get_data()) if request.method != "HEAD" else 0, metrics)
+            report.finish(len(response.get_data()) if request.method != "HEAD" else 0)
         return response
 
 
