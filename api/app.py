@@ -1,16 +1,21 @@
 """The application: where the parts meet."""
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from api.access import register_access
+from api.browsers import register_cors, register_security_headers
 from api.documentation import register_documentation
 from api.errors import register_error_handlers
 from api.measured_store import MeasuredStore
 from api.metrics import Metrics, pool_wait
+from api.rate_limit import register_rate_limit
 from api.requests import KeyConverter, register_request_hooks
 from api.settings import Settings
 from models.connection import connect
 from models.store import Store
-from resources.extensions import STORE
+from resources.extensions import SLOTS, STORE
+from resources.responses import Slots
 
 
 def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
@@ -22,15 +27,27 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     """
     if metrics is None and settings.statsd_host is not None:
         metrics = Metrics(settings.statsd_host, settings.statsd_prefix)
+    store = store or open_store(settings, measured=metrics is not None)
+    tokens = settings.open_tokens()
     app = Flask("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
-    app.extensions[STORE] = store or open_store(settings, measured=metrics is not None)
+    app.extensions[STORE] = store
+    app.extensions[SLOTS] = Slots(settings.max_lists)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter
     register_request_hooks(app, metrics)
+    register_security_headers(app)
     register_error_handlers(app, unavailable_status=settings.unavailable_status)
-    register_documentation(app)
+    register_access(app, tokens)
+    if settings.rate_limit is not None:
+        register_rate_limit(app, store, settings.rate_limit)
+    if settings.cors_origins is not None:
+        register_cors(app, settings.cors_origins)
+    register_documentation(app, with_tokens=tokens is not None)
+    if proxies := settings.trusted_proxies:
+        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies)
+        app.wsgi_app = fixed  # type: ignore[method-assign]  # as Flask documents it
     return app
 
 

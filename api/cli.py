@@ -9,6 +9,7 @@ import click
 from api.logs import logging_config
 from api.server import serve
 from api.settings import Settings, variable_name
+from api.token_commands import token
 from models.errors import StartError
 
 
@@ -28,12 +29,16 @@ def main() -> None:
     metavar="everysec|always",
     help="When the embedded Valkey writes to disk: every second, or before each answer.",
 )
-def serve_command(**options: str | None) -> None:
+@click.option("--tokens-file", metavar="FILE", help="The digests of access tokens; without it there are none.")
+@click.option("--open", is_flag=True, help="Listen to other machines although there are no tokens.")
+def serve_command(**options: str | bool | None) -> None:
     """Serve the API.
 
     Every option is also an environment variable, FLASKVSTORE_BIND and so on; the README lists them all.
     """
-    given = {variable_name(name): value for name, value in options.items() if value is not None}
+    given = {
+        variable_name(name): str(value).lower() if value is True else value for name, value in options.items() if value
+    }
     environ = {**os.environ, **given}
     try:
         settings = Settings.from_env(environ)
@@ -41,3 +46,6 @@ def serve_command(**options: str | None) -> None:
         raise SystemExit(serve(settings, environ))
     except StartError as error:
         raise click.ClickException(str(error)) from None
+
+
+main.add_command(token)

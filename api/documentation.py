@@ -6,6 +6,7 @@ from typing import Any
 from flask import Flask
 from flask_restx import Api
 
+from api.documentation_page import documentation_page, register_page_files
 from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
 from models.schema import MODELS, PROBLEM
 from resources import health, keys
@@ -31,6 +32,15 @@ CONSUMED = {
     ("/keys/{key}", "put"): (BYTES, TEXT),
     ("/keys/{key}", "patch"): PATCH_TYPES,
 }
+AUTHORIZATIONS = {
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Bearer TOKEN`, where the service has tokens: `flaskvstore token create` makes one. "
+        "On this page the token alone is enough.",
+    }
+}
 # What comes first under a path, in the document and so on its page.
 ITEM_ORDER = ("parameters", "get", "head", "put", "patch", "post", "delete")
 
@@ -45,6 +55,9 @@ class DocumentedApi(Api):
         :param e: the exception
         """
         return original_handler(e)
+
+    def _register_apidoc(self, app: Flask) -> None:
+        """Leave out Flask-RESTX' own page, whose script and style stand in the page itself."""
 
     @property
     def __schema__(self) -> dict[str, Any]:
@@ -87,13 +100,24 @@ def add_examples(responses: dict[str, dict[str, Any]]) -> None:
         response["schema"] = {"allOf": [{"$ref": f"#/definitions/{PROBLEM.name}"}], "example": document}
 
 
-def register_documentation(app: Flask) -> None:
+def register_documentation(app: Flask, *, with_tokens: bool) -> None:
     """Mount the resources, the document at `/swagger.json` and its page at `/`.
 
     :param app: the application
+    :param with_tokens: whether requests for keys need a token
     """
-    app.config.update(RESTX_MASK_SWAGGER=False, RESTX_ERROR_404_HELP=False, SWAGGER_UI_DOC_EXPANSION="list")
-    api = DocumentedApi(app, version=version("flaskvstore"), title="flaskvstore", description=DESCRIPTION, doc="/")
+    app.config.update(RESTX_MASK_SWAGGER=False, RESTX_ERROR_404_HELP=False)
+    api = DocumentedApi(
+        app,
+        version=version("flaskvstore"),
+        title="flaskvstore",
+        description=DESCRIPTION,
+        doc="/",
+        authorizations=AUTHORIZATIONS,
+        security=list(AUTHORIZATIONS) if with_tokens else None,
+    )
+    api.documentation(documentation_page)
+    register_page_files(app)
     for model in MODELS:
         api.add_model(model.name, model)
     for namespace in (keys.ns, health.ns):

@@ -1,8 +1,10 @@
 """The one table from exceptions to HTTP, and the one shape of errors (RFC 9457)."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
@@ -26,7 +28,11 @@ class Problem(NamedTuple):
     status: int
     code: str
     title: str
+    headers: Mapping[str, str] = MappingProxyType({})
 
+
+# RFC 6750 section 3.
+CHALLENGE = 'Bearer realm="flaskvstore"'
 
 PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidKey: Problem(400, "invalid_key", "Invalid key"),
@@ -38,6 +44,16 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
     errors.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
     errors.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
+    errors.MissingToken: Problem(401, "missing_token", "Missing token", {"WWW-Authenticate": CHALLENGE}),
+    errors.InvalidToken: Problem(
+        401, "invalid_token", "Invalid token", {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
+    ),
+    errors.InsufficientScope: Problem(
+        403,
+        "insufficient_scope",
+        "Insufficient scope",
+        {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope"'},
+    ),
     errors.KeyNotFound: Problem(404, "key_not_found", "Key not found"),
     errors.NotAcceptable: Problem(406, "not_acceptable", "Not acceptable"),
     errors.WrongType: Problem(409, "wrong_type", "Not a string"),
@@ -47,6 +63,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
     errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
     errors.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
+    # Flask-Limiter says when to try again.
+    errors.RateLimited: Problem(429, "rate_limited", "Too many requests"),
+    errors.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
+    errors.TokensUnusable: Problem(500, "tokens_unusable", "Tokens unusable"),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),
     errors.StoreSaturated: Problem(500, "store_saturated", "Store connections busy"),
@@ -72,7 +92,8 @@ def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
     :param unavailable_status: the status when the store cannot do what it should
     """
     app.register_error_handler(errors.RequestError, request_error)
-    app.register_error_handler(errors.StoreError, partial(store_error, unavailable_status=unavailable_status))
+    for fault in (errors.StoreError, errors.TokensUnusable):
+        app.register_error_handler(fault, partial(service_fault, unavailable_status=unavailable_status))
     app.register_error_handler(NotFound, not_found)
     app.register_error_handler(MethodNotAllowed, method_not_allowed)
     app.register_error_handler(HTTPException, http_error)
@@ -84,8 +105,8 @@ def request_error(error: errors.RequestError) -> Response:
     return problem_response(PROBLEMS[type(error)], str(error), **error.members)
 
 
-def store_error(error: errors.StoreError, *, unavailable_status: int) -> Response:
-    """Answer an error of the store, and log what it said."""
+def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> Response:
+    """Answer what is not the client's fault and may pass, and log the cause."""
     problem = PROBLEMS[type(error)]
     log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": g.request_id}})
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -130,7 +151,7 @@ def problem_response(problem: Problem, detail: str, **members: object) -> Respon
     """
     document = problem_document(problem, detail, g.request_id) | members
     body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-    return Response(body, problem.status, mimetype=PROBLEM_JSON)
+    return Response(body, problem.status, problem.headers, mimetype=PROBLEM_JSON)
 
 
 def problem_document(problem: Problem, detail: str, request_id: str) -> dict[str, object]:

@@ -3,12 +3,13 @@
 See https://docs.gunicorn.org/en/stable/settings.html for each name.
 """
 
+import logging
 import signal
 from pathlib import Path
 from typing import Any
 
-from api.logs import logging_config
-from api.settings import Settings
+from api.logs import LOGGER, logging_config
+from api.settings import Settings, variable_name
 from resources.extensions import IS_STOPPING
 
 
@@ -37,6 +38,17 @@ if _settings.statsd_host is not None:
 logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
 # Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
 logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
+
+
+def on_starting(_arbiter: object) -> None:
+    """Say so if everybody may do everything and nobody has said that this is meant."""
+    if _settings.tokens_file is None and not _settings.open:
+        logging.getLogger(f"{LOGGER}.server").warning(
+            "There are no tokens: everybody who reaches this service may read, change and delete everything. "
+            "Name a file of tokens in %s, or set %s=true if that is meant.",
+            variable_name("tokens_file"),
+            variable_name("open"),
+        )
 
 
 def post_worker_init(worker: Any) -> None:

@@ -11,7 +11,7 @@ import orjson
 
 LOGGER = "flaskvstore"
 ABOUT_A_REQUEST = re.compile(r"(Invalid request from ip=\S+: [^:]*|Error handling request)")
-REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "key_bytes")
+REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "key_bytes", "token")
 
 
 class JsonFormatter(logging.Formatter):

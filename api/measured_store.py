@@ -76,6 +76,7 @@ class MeasuredStore(Store):
     entries = _measured_stream(Store.entries)
     export_records = _measured_stream(Store.export_records)
     import_records = _measured(Store.import_records)
+    hit = _measured(Store.hit)
     ping = _measured(Store.ping)
 
     def page(

@@ -129,10 +129,12 @@ def request_line(response: Response) -> dict[str, Any]:
     :param response: its answer
     """
     key = (request.view_args or {}).get("key")
+    token = g.get("token")
     return {
         "request_id": g.request_id,
         "method": request.method,
         "route": RULE_VARIABLE.sub(r"{\1}", request.url_rule.rule) if request.url_rule else None,
         "status": response.status_code,
         "key_bytes": None if key is None else len(key.encode(errors="surrogatepass")),
+        "token": token and token.name,
     }

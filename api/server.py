@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from ipaddress import ip_address
 from pathlib import Path
 
 from api.logs import LOGGER
@@ -32,13 +33,19 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     :param settings: the settings
     :param environ: the environment that they came from, which Gunicorn gets as well
     :return: the exit status for the process
-    :raises StartError: the address or the data directory cannot be used
+    :raises StartError: the address, the data directory or the file of tokens cannot be used
     """
     # Waited for with sigwait: nothing happens between two lines that did not expect it.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
-    with listen(settings.bind) as listener:
+    tokens = settings.open_tokens()
+    with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
         bound = Address(*listener.getsockname()[:2])
+        # Decided here: Gunicorn need not warn.
+        environ = {**environ, variable_name("open"): "true"}
+        if settings.tokens_file is not None:
+            # Gunicorn runs in another directory.
+            environ[variable_name("tokens_file")] = str(settings.tokens_file.absolute())
         gunicorn = None
         try:
             if embedded is not None:
@@ -66,14 +73,20 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
                 embedded.stop()
 
 
-def listen(address: Address) -> socket.socket:
+def listen(address: Address, *, to_everybody: bool) -> socket.socket:
     """Open the listening socket here, so that a used port is known before anything else is started.
 
     :param address: where to listen; port 0 for any free one
-    :raises StartError: it is in use, not ours, or not to be resolved
+    :param to_everybody: whether other machines may reach it
+    :raises StartError: it is in use, not ours, or not to be resolved, or other machines would reach it
     """
     try:
         family, *_, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        if not to_everybody and not ip_address(resolved[0]).is_loopback:
+            raise StartError(
+                f"Will not listen on {address}: without tokens everybody who reaches it may read, change and delete "
+                "everything. Name a file of tokens with --tokens-file, or add --open if that is meant."
+            )
         return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS)
     except UnicodeError as error:
         raise StartError(f"Cannot listen on {address}: this is no host name. Choose another with --bind.") from error

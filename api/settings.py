@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from models.errors import StartError
+from models.errors import StartError, TokensUnusable
+from models.tokens import Tokens
 
 
 MAX_PORT = 65_535
@@ -96,6 +97,26 @@ def address(value: str) -> Address:
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
+def rate(value: str) -> str:
+    """Read a rate: so many requests in a unit of time."""
+    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
+        raise ValueError("NUMBER/UNIT with second, minute, hour or day, such as 100/minute")
+    return value
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Read origins of web pages (RFC 6454), separated by commas; ``*`` alone is every origin."""
+    listed = tuple(value.split(","))
+    if listed != ("*",) and not all(re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", each) for each in listed):
+        raise ValueError("*, or origins such as https://app.example.com, separated by commas")
+    return listed
+
+
+def yes_or_no(value: str) -> bool:
+    """Read a switch."""
+    return one_of("true", "false")(value) == "true"
+
+
 def metric_prefix(value: str) -> str:
     """Read the prefix of metrics: words joined by dots."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", value):
@@ -159,6 +180,9 @@ class Settings:
     max_body_bytes: int = setting(
         "The largest request body.", 16 * 1024 * 1024, whole_number(1, 1024 * 1024 * 1024), "bytes"
     )
+    max_lists: int = setting(
+        "The most long lists and exports that one worker sends at a time.", 512, whole_number(1, 100_000), "lists"
+    )
     store_timeout_seconds: float = setting(
         "The longest that one answer of the store is waited for, connecting included.",
         2.0,
@@ -172,6 +196,35 @@ class Settings:
         "The HTTP status when the store cannot do what it should: 500, or 503 for proxies that retry only that.",
         500,
         status,
+    )
+    tokens_file: Path | None = setting(
+        "Where the digests of access tokens are kept, which `flaskvstore token create` writes. Everybody may do "
+        "everything if it is not set.",
+        None,
+        Path,
+    )
+    open: bool = setting(
+        "Whether it is meant that everybody who reaches the service may do everything: true or false.",
+        default=False,
+        parse=yes_or_no,
+    )
+    rate_limit: str | None = setting(
+        "How many requests for keys each token, or without tokens each address, may send, as NUMBER/UNIT with second, "
+        "minute, hour or day. Nothing is limited if it is not set.",
+        None,
+        rate,
+    )
+    cors_origins: tuple[str, ...] | None = setting(
+        "The origins whose web pages may use the service (CORS), separated by commas; `*` for all. "
+        "None if it is not set.",
+        None,
+        origins,
+    )
+    trusted_proxies: int = setting(
+        "How many proxies in front add to `X-Forwarded-For` and its like; with 0 these headers are ignored.",
+        0,
+        whole_number(0, 100),
+        "proxies",
     )
     log_level: str = setting(
         "The least severe lines that are logged: debug, info, warning or error.",
@@ -221,10 +274,12 @@ class Settings:
     def for_wsgi_server(cls) -> Self:
         """Read the settings where a WSGI server starts the application, or end the process with a sentence."""
         try:
-            return cls.from_env(os.environ).with_redis_url()
+            settings = cls.from_env(os.environ).with_redis_url()
+            settings.open_tokens()
         except StartError as error:
             sys.stderr.write(f"flaskvstore: {error}\n")
             raise SystemExit(CANNOT_LOAD) from None
+        return settings
 
     def with_redis_url(self) -> Self:
         """Give these settings, or refuse to if they name no server.
@@ -237,6 +292,23 @@ class Settings:
                 "redis://127.0.0.1:6379/0, or run `flaskvstore serve`, which brings its own."
             )
         return self
+
+    def open_tokens(self) -> Tokens | None:
+        """Give the tokens; None if everybody may do everything.
+
+        :raises StartError: their file cannot be read
+        """
+        if self.tokens_file is None:
+            return None
+        tokens = Tokens(self.tokens_file)
+        try:
+            tokens.by_name()
+        except TokensUnusable as error:
+            raise StartError(
+                f"{variable_name('tokens_file')} is {str(self.tokens_file)!r}, which cannot be used "
+                f"({error.__cause__}). `flaskvstore token create` makes such a file."
+            ) from error
+        return tokens
 
 
 def variable_name(name: str) -> str:

@@ -19,8 +19,15 @@
     |   |-- WrongType           the key holds a Redis list, hash, ... that another program wrote
     |   |-- InvalidCondition    If-Match or If-None-Match is malformed, or cannot hold for many keys
     |   |-- PreconditionFailed  the value is not the one that the client has in mind
-    |   `-- NotAcceptable       the client takes no media type that is offered
+    |   |-- NotAcceptable       the client takes no media type that is offered
+    |   |-- MissingToken        the service wants a token, and there is none
+    |   |-- InvalidToken        a token that is not known, or has expired
+    |   |-- InsufficientScope   the token may not do this
+    |   |-- RateLimited         more requests than this client may send
+    |   `-- TooManyLists        more lists at a time than this worker sends
     |-- StartError              the program cannot start as it was told to; only the command line sees it
+    |-- TokenError              a token cannot be made or revoked; only the command line sees it
+    |-- TokensUnusable          the file with the tokens cannot be read: nobody is let in
     `-- StoreError              Redis or Valkey could not do it; the same request may succeed later
         |-- StoreUnavailable    no connection
         |-- StoreTimeout        no answer in time
@@ -163,8 +170,62 @@ class WrongType(RequestError):
     """The key holds another Redis type than a string."""
 
 
+class MissingToken(RequestError):
+    """A request for keys has no token."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no token: send one in the header, as `Authorization: Bearer TOKEN`.")
+
+
+class InvalidToken(RequestError):
+    """A token is not known here, or has expired."""
+
+
+class InsufficientScope(RequestError):
+    """A token may not do what is asked.
+
+    :param name: the token's name
+    :param missing: the scopes that it lacks
+    """
+
+    def __init__(self, name: str, missing: Sequence[str]) -> None:
+        lacking = " and ".join(missing)
+        super().__init__(
+            f"The token {quoted(name)} may not do this: it lacks the scope {lacking}.", scopes=list(missing)
+        )
+
+
+class RateLimited(RequestError):
+    """A client has sent more requests than it may."""
+
+
+class TooManyLists(RequestError):
+    """A worker sends as many lists as it may.
+
+    :param limit: how many that are
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit:,} long lists are being sent already, which is the limit. "
+            "Try again in a moment, or ask for smaller pages.",
+            limit=limit,
+        )
+
+
 class StartError(FlaskvstoreError):
     """The program cannot start with these settings on this machine."""
+
+
+class TokenError(FlaskvstoreError):
+    """A token cannot be made or revoked as it was asked."""
+
+
+class TokensUnusable(FlaskvstoreError):
+    """The file with the tokens cannot be read; the cause says why."""
+
+    def __init__(self) -> None:
+        super().__init__("The tokens of this service cannot be read, so that nobody is let in. Its log says why.")
 
 
 class StoreError(FlaskvstoreError):

@@ -146,6 +146,7 @@ PROBLEM = Model(
         "actual": fields.Integer(description="What exceeded it."),
         "position": fields.Integer(description="Where in the input the fault is, counted from 0."),
         "keys": fields.List(fields.String, description="The keys whose condition does not hold, up to 1,000 of them."),
+        "scopes": fields.List(fields.String, description="What the token lacks."),
     },
     strict=True,
 )

@@ -173,3 +173,12 @@ for i, name in ipairs(KEYS) do
 end
 return skipped
 """
+
+# ARGV: the length of the window in seconds. Gives the count in it, and the milliseconds until it ends.
+HIT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then
+    redis.call('EXPIRE', KEYS[1], ARGV[1])
+end
+return {count, redis.call('PTTL', KEYS[1])}
+"""

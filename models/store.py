@@ -1,7 +1,8 @@
 """The store: what one can do with keys and values, whatever server is behind it."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from models import scripts
 from models.change import NONE, Change, Condition
@@ -23,6 +24,9 @@ from models.transaction import Outcome, Transaction
 
 # So many SETs with an expiry keep a server busy for about a third of a second, well within the time limit.
 MAX_PAIRS = 131_072
+
+# Before the prefix of the keys in the names of counters, so that no list shows them.
+HITS_PREFIX = b"flaskvstore-hits:"
 
 
 class Store:
@@ -49,6 +53,17 @@ class Store:
         self._put_if_none_exists = client.register_script(scripts.PUT_IF_NONE_EXISTS)
         self._transaction = client.register_script(scripts.TRANSACTION)
         self._import = client.register_script(scripts.IMPORT)
+        self._hit = client.register_script(scripts.HIT)
+
+    def within(self, namespace: str) -> Self:
+        """Give the part of this store that is one namespace: its keys have plain names there.
+
+        :param namespace: its name, without a colon
+        """
+        prefix = self._prefix + namespace.encode() + b":"
+        part = copy.copy(self)
+        vars(part).update(_prefix=prefix, _scan=Scan(self._client, prefix))
+        return part
 
     def get(self, key: str) -> Value:
         """Read one key.
@@ -264,6 +279,17 @@ class Store:
         """
         check_key_size(record.key)
         check_value_size(record.key.decode(errors="backslashreplace"), len(record.value), self.max_value_bytes)
+
+    def hit(self, counter: str, *, window_seconds: int) -> tuple[int, float]:
+        """Count in a counter beside the keys, which starts anew after a while.
+
+        :param counter: its name
+        :param window_seconds: after how long
+        :return: the count, and the seconds until it starts anew
+        """
+        # A hit that is counted twice because its answer was lost does no harm, so it may be sent again as a read is.
+        count, left_ms = read(self._hit, keys=[HITS_PREFIX + self._prefix + counter.encode()], args=[window_seconds])
+        return count, left_ms / 1000
 
     def ping(self) -> None:
         """Make sure that the server answers.

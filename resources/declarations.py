@@ -16,12 +16,15 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 NOT_MODIFIED = "The client has this value already: If-None-Match names it."
 PROBLEMS = {
     400: "The request is wrong: the detail says what came and what was expected. Nothing was changed.",
+    401: "The service has tokens, and the request has none, or one that is not known.",
+    403: "The token may not do this.",
     404: "There is no such key.",
     406: "Accept names no media type that is offered.",
     409: "The key holds a Redis type that is not a string, or a value that is to be incremented and is no integer.",
     412: "The value is not the one that the condition has in mind. Nothing was changed.",
     413: "The body, a value or the number of keys is above its limit, which the answer names. Nothing was changed.",
     415: "The body's media type is not one that is read here. Nothing was changed.",
+    429: "The client sends more requests than it may, or the worker as many long lists as it may.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
     "The status for the former is FLASKVSTORE_UNAVAILABLE_STATUS.",
     503: "The store does not answer.",
@@ -45,7 +48,8 @@ CONDITIONS_FOR_ALL = {
     }
     for (name, parameter), (which, ending) in zip(CONDITIONS.items(), (("all", ""), ("none", "s")), strict=True)
 }
-RETRY_AFTER = {"Retry-After": {"description": "Seconds, if the store is the cause.", "type": "integer"}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds, if it helps to wait.", "type": "integer"}}
+CHALLENGE = {"WWW-Authenticate": {"description": "What is wrong with the token (RFC 6750).", "type": "string"}}
 REQUEST_ID = {"X-Request-Id": {"description": "Names the request in the log.", "type": "string"}}
 
 
@@ -65,12 +69,40 @@ def answers(
     :param headers: the headers of a success, beside the request id
     """
     responses: dict[int, Any] = {200: (description, model, {"headers": {**REQUEST_ID, **(headers or {})}})}
-    for status in problems:
+    for status in sorted(problems):
         if status == HTTPStatus.NOT_MODIFIED:
             responses[status] = (NOT_MODIFIED, None, {"headers": {**REQUEST_ID, **(headers or {})}})
             continue
         problem_model = PROBLEM if model is not None else None
-        with_retry = RETRY_AFTER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else {}
-        responses[status] = (PROBLEMS[status], problem_model, {"headers": {**REQUEST_ID, **with_retry}})
+        responses[status] = (PROBLEMS[status], problem_model, {"headers": {**REQUEST_ID, **problem_headers(status)}})
     declared: Callable[[Verb], Verb] = ns.doc(responses=responses)
     return declared
+
+
+def key_answers(
+    ns: Namespace,
+    model: ModelBase | None,
+    description: str,
+    *problems: int,
+    headers: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Callable[[Verb], Verb]:
+    """Declare what an operation on keys answers: each can be wrong, refused for its token or its rate, or fail.
+
+    :param ns: as for :func:`answers`, and so are the others
+    :param model: the model of its success
+    :param description: what a success means
+    :param problems: the status of each way to fail that not all of them have
+    :param headers: the headers of a success
+    """
+    return answers(ns, model, description, 400, 401, 403, 429, 500, *problems, headers=headers)
+
+
+def problem_headers(status: int) -> dict[str, dict[str, str]]:
+    """Give the headers that go with a way to fail.
+
+    :param status: its status
+    """
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return CHALLENGE
+    is_passing = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return RETRY_AFTER if is_passing else {}

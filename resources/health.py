@@ -15,6 +15,7 @@ ns = Namespace("health", path="/health", description="Is the service well?")
 
 
 @ns.route("/live")
+@ns.doc(security=[])
 class Liveness(StoreResource):
     """Whether this process works."""
 
@@ -31,6 +32,7 @@ class Liveness(StoreResource):
 
 
 @ns.route("/ready")
+@ns.doc(security=[])
 class Readiness(StoreResource):
     """Whether requests would succeed."""
 

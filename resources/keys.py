@@ -8,7 +8,7 @@ from flask_restx import Namespace
 from models.change import NONE, tag_of
 from models.entry import MAX_KEY_BYTES, value_to_json
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
-from resources.base import StoreResource
+from resources.base import KeyResource
 from resources.body import read_bytes
 from resources.conditions import (
     entity_tag,
@@ -16,7 +16,7 @@ from resources.conditions import (
     read_condition,
     refuse_condition,
 )
-from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, answers
+from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
 from resources.json_body import JSON
 from resources.ndjson import NDJSON, Import, export_lines
 from resources.pairs import read_put
@@ -35,7 +35,7 @@ from resources.parameters import (
 from resources.patch import read_patch
 from resources.representations import ITEM_TYPES, negotiate, represent
 from resources.responses import cached, json_response, list_response, object_chunks
-from resources.transaction import read_transaction
+from resources.transaction import read_transaction, scopes_of
 
 
 ns = Namespace("keys", path="/", description="Keys and their values.")
@@ -64,11 +64,11 @@ VALUE_BODY = {
 
 
 @ns.route("/keys")
-class KeyCollection(StoreResource):
+class KeyCollection(KeyResource):
     """All keys."""
 
     @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, NDJSON])
-    @answers(ns, ENTRIES, "The entries, in no particular order.", 400, 406, 500, headers=LINK)
+    @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
     def get(self) -> Response:
         """List keys and values.
 
@@ -78,19 +78,19 @@ class KeyCollection(StoreResource):
         """
         if negotiate(JSON, NDJSON) == NDJSON:
             (pattern,) = parse_query(FILTER)
-            return list_response(export_lines(self.store.export_records(pattern)), NDJSON)
+            return list_response(export_lines(self.store.export_records(pattern)), NDJSON, self.slots)
         pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
         if limit is None and cursor is None:
-            return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON)
+            return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON, self.slots)
         limit = limit or DEFAULT_LIMIT
         following, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
-        response = list_response(object_chunks(entries), JSON)
+        response = list_response(object_chunks(entries), JSON, self.slots)
         if following:
             response.headers["Link"] = _link(pattern.text, values=values, limit=limit, cursor=following)
         return response
 
     @ns.doc(params=documented(FILTER))
-    @answers(ns, None, "The count is in a header; there is no body.", 400, 500, headers=TOTAL_COUNT)
+    @key_answers(ns, None, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
     def head(self) -> Response:
         """Count keys."""
         (pattern,) = parse_query(FILTER)
@@ -101,7 +101,7 @@ class KeyCollection(StoreResource):
 
     @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
-    @answers(ns, STORED, "All pairs are written.", 400, 412, 413, 415, 500)
+    @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
     def put(self) -> Response:
         """Store pairs, all of them in one atomic step or none.
 
@@ -120,7 +120,7 @@ class KeyCollection(StoreResource):
         return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})
 
     @ns.expect((TRANSACTION, "What to do."))
-    @answers(ns, OUTCOME, "All of it is done.", 400, 409, 412, 413, 415, 500)
+    @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415)
     def post(self) -> Response:
         """Check, read, write and delete keys in one atomic step: a transaction.
 
@@ -130,12 +130,14 @@ class KeyCollection(StoreResource):
         """
         parse_query()
         refuse_condition()
-        values, stored, deleted = self.store.transact(read_transaction())
+        transaction = read_transaction()
+        self.require(*scopes_of(transaction))
+        values, stored, deleted = self.store.transact(transaction)
         shown = {key: None if value is None else value_to_json(value) for key, value in values.items()}
         return json_response({"values": shown, "stored": stored, "deleted": deleted})
 
     @ns.doc(params=documented(FILTER_TO_DELETE))
-    @answers(ns, DELETED, "They are deleted.", 400, 500)
+    @key_answers(ns, DELETED, "They are deleted.")
     def delete(self) -> Response:
         """Delete all keys, or those that a filter matches."""
         (pattern,) = parse_query(FILTER_TO_DELETE)
@@ -145,11 +147,11 @@ class KeyCollection(StoreResource):
 
 @ns.route("/keys/<key:key>")
 @ns.doc(params={"key": KEY})
-class KeyItem(StoreResource):
+class KeyItem(KeyResource):
     """One key."""
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
-    @answers(ns, ENTRIES, "The entry, or the value alone.", 304, 400, 404, 406, 409, 412, 500, headers=OF_AN_ITEM)
+    @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def get(self, key: str) -> Response:
         """Read one key.
 
@@ -160,14 +162,14 @@ class KeyItem(StoreResource):
         return represent(key, self.store.get(key), media_type, condition)
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
-    @answers(ns, None, "The key exists; there is no body.", 304, 400, 404, 406, 409, 412, 500, headers=OF_AN_ITEM)
+    @key_answers(ns, None, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def head(self, key: str) -> Response:
         """Check whether a key exists."""
         response: Response = self.get(key)
         return response
 
     @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY})
-    @answers(ns, STORED, "It is written.", 400, 409, 412, 413, 500, headers=ETAG)
+    @key_answers(ns, STORED, "It is written.", 409, 412, 413, headers=ETAG)
     def put(self, key: str) -> Response:
         """Store one key: the bytes of the body are its value.
 
@@ -183,7 +185,7 @@ class KeyItem(StoreResource):
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @ns.expect((CHANGE, "The change."))
-    @answers(ns, ENTRIES, "The entry as it is now.", 400, 404, 406, 409, 412, 413, 415, 500, headers=OF_AN_ITEM)
+    @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, headers=OF_AN_ITEM)
     def patch(self, key: str) -> Response:
         """Change one key: increment it, append to it, or set or remove its expiry.
 
@@ -195,7 +197,7 @@ class KeyItem(StoreResource):
         return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, NONE)
 
     @ns.doc(params=CONDITIONS)
-    @answers(ns, DELETED, "It is deleted.", 400, 404, 409, 412, 500)
+    @key_answers(ns, DELETED, "It is deleted.", 404, 409, 412)
     def delete(self, key: str) -> Response:
         """Delete one key."""
         parse_query()

@@ -1,6 +1,6 @@
 """Export and import: one JSON object a line (https://github.com/ndjson/ndjson-spec), in bounded memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -20,7 +20,7 @@ RECORDS_A_STEP = 500
 STEP_BYTES = 1024 * 1024
 
 
-def export_lines(batches: Iterable[list[Record]]) -> Iterator[bytes]:
+def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
     """Write records as lines.
 
     :param batches: the records, some at a time

@@ -1,12 +1,15 @@
 """Bodies of answers: encoded once, whole when they are small and as a stream when they are not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
+from threading import BoundedSemaphore
 from typing import Any
 
 import orjson
 from flask import Response
 
 from models.entry import value_to_json
+from models.errors import TooManyLists
 from resources.json_body import JSON
 
 
@@ -22,7 +25,56 @@ def json_response(body: Any) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), mimetype=JSON)
 
 
-def list_response(chunks: Iterator[bytes], media_type: str) -> Response:
+class Slots:
+    """How many long lists a worker may send at a time: each of them holds memory for as long as its client reads.
+
+    :param limit: how many
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = BoundedSemaphore(limit)
+
+    def take(self) -> None:
+        """Take a slot.
+
+        :raises TooManyLists: none is free
+        """
+        if not self._free.acquire(blocking=False):
+            raise TooManyLists(self._limit)
+
+    def give_back(self) -> None:
+        """Free a slot that was taken."""
+        self._free.release()
+
+
+class LongList:
+    """The body of a long list, which has a slot until it is closed, whether it was sent or not.
+
+    :param head: its start
+    :param rest: what comes after, some at a time
+    :param slots: those of this worker
+    :raises TooManyLists: none is free
+    """
+
+    def __init__(self, head: bytes, rest: Generator[bytes], slots: Slots) -> None:
+        slots.take()
+        self._chunks = chain([head], rest)
+        self._rest = rest
+        self._slots: Slots | None = slots
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def close(self) -> None:
+        """Release what the list is read from, and its slot."""
+        if self._slots is not None:
+            self._slots.give_back()
+            self._slots = None
+            self._rest.close()
+
+
+def list_response(chunks: Generator[bytes], media_type: str, slots: Slots) -> Response:
     """Send a list of any length.
 
     Its start is read before anything is sent, so that a store that is down gives an error and not half an answer. If it
@@ -30,12 +82,14 @@ def list_response(chunks: Iterator[bytes], media_type: str) -> Response:
 
     :param chunks: the body, some at a time
     :param media_type: what it is
+    :param slots: where a long one takes its slot
+    :raises TooManyLists: it is long, and no slot is free
     """
     head = bytearray()
     for chunk in chunks:
         head += chunk
         if len(head) > WHOLE_BYTES:
-            return cached(Response(_joined(bytes(head), chunks), content_type=media_type))
+            return cached(Response(LongList(bytes(head), chunks, slots), content_type=media_type))
     return cached(Response(bytes(head), content_type=media_type))
 
 
@@ -49,7 +103,7 @@ def cached(response: Response) -> Response:
     return response
 
 
-def object_chunks(batches: Iterable[dict[str, bytes | None]]) -> Iterator[bytes]:
+def object_chunks(batches: Iterable[dict[str, bytes | None]]) -> Generator[bytes]:
     """Write entries as one JSON object.
 
     :param batches: the entries, some at a time; a value that is None becomes null
@@ -61,8 +115,3 @@ def object_chunks(batches: Iterable[dict[str, bytes | None]]) -> Iterator[bytes]
             yield opening + orjson.dumps(members)[1:-1]
             opening = b","
     yield b"{}\n" if opening == b"{" else b"}\n"
-
-
-def _joined(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from rest

@@ -5,6 +5,7 @@ from typing import Any
 from models.change import ANY
 from models.entry import check_expire_in, unique, value_from_json
 from models.errors import InvalidBody, TooManyKeys, quoted
+from models.tokens import DELETE, READ, WRITE
 from models.transaction import Transaction
 from resources.conditions import tag_in
 from resources.json_body import JSON, read_object
@@ -42,6 +43,16 @@ def read_transaction() -> Transaction:
     if expire_in is not None and not put:
         raise InvalidBody("expire_in goes with put: it is the expiry of what is written.")
     return Transaction(conditions, get, put, delete, expire_in)
+
+
+def scopes_of(transaction: Transaction) -> list[str]:
+    """Say what a token must be allowed for a transaction.
+
+    :param transaction: the transaction; one that only looks whether conditions hold reads
+    """
+    _, get, put, delete, _ = transaction
+    needed = {READ: get or not (put or delete), WRITE: put, DELETE: delete}
+    return [scope for scope, is_needed in needed.items() if is_needed]
 
 
 def _object(members: dict[str, Any], name: str) -> dict[str, Any]:

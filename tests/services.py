@@ -89,7 +89,7 @@ def wait_for_port(process: subprocess.Popen[bytes], log: Path, offset: int) -> i
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         written = log.read_bytes()[offset:].decode()
-        if match := re.search(r"listens on http://127\.0\.0\.1:(\d+)", written):
+        if match := re.search(r"listens on http://[^ ]*:(\d+), data", written):
             return int(match[1])
         assert process.poll() is None, written
         time.sleep(0.02)

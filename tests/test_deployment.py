@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from models.tokens import SCOPES, Tokens
 from tests.asking import Ask, over_http
 from tests.contract import Contract
 from tests.services import environment, eventually, need, valkey
@@ -34,6 +36,8 @@ with socket.socket(type=socket.SOCK_DGRAM) as server:
     for _ in range(4):
         print(server.recv(1432).decode())
 """
+# That of the image's user.
+GROUP = 10001
 LOCKED_DOWN = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 
@@ -68,7 +72,7 @@ class Container:
 
 
 @contextlib.contextmanager
-def running(directory: Path, **variables: str) -> Iterator[Container]:
+def running(directory: Path, *options: str, **variables: str) -> Iterator[Container]:
     """Run a container beside a real Valkey."""
     with valkey(directory) as server:
         # The container's user is neither the one of the tests nor root.
@@ -76,7 +80,8 @@ def running(directory: Path, **variables: str) -> Iterator[Container]:
         (directory / "valkey.sock").chmod(0o777)
         assert server.url == f"unix://{directory}/valkey.sock"
         settings = {"FLASKVSTORE_REDIS_URL": "unix:///valkey/valkey.sock", **variables}
-        container = Container(f"--volume={directory}:/valkey", *(f"--env={name}={settings[name]}" for name in settings))
+        variables_of = (f"--env={name}={value}" for name, value in settings.items())
+        container = Container(f"--volume={directory}:/valkey", *options, *variables_of)
         try:
             eventually(container.is_healthy, 30)
             yield container
@@ -129,6 +134,25 @@ class TestImage:
 
         assert "flaskvstore.gunicorn.request.status.200:1|c" in received
         assert "flaskvstore.request.live.GET.200:" in received
+
+    def test_it_asks_for_tokens_from_a_folder_that_its_group_may_read(self, tmp_path: Path, contract: Contract) -> None:
+        access = tmp_path / "access"
+        access.mkdir()
+        tokens = Tokens(access / "tokens.json")
+        first = tokens.create("first", namespace="ns", scopes=SCOPES)
+        os.chown(access / "tokens.json", -1, GROUP)
+        (access / "tokens.json").chmod(0o640)
+
+        with running(
+            tmp_path, f"--volume={access}:/access:ro", FLASKVSTORE_TOKENS_FILE="/access/tokens.json"
+        ) as guarded:
+            ask = guarded.ask(contract)
+            assert ask("GET", "/keys").status == 401
+            assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {first}"}).status == 200
+            second = tokens.create("second", namespace="ns", scopes=SCOPES)
+            tokens.revoke("first")
+            assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {second}"}).status == 200
+            assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {first}"}).status == 401
 
     def test_it_stops_in_order(self, tmp_path: Path) -> None:
         with running(tmp_path) as stopped:
@@ -215,8 +239,21 @@ class TestKubernetes:
         assert objects["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
         assert pod["terminationGracePeriodSeconds"] > before + GRACEFUL_SECONDS
 
+    def test_its_tokens_are_where_the_service_looks_and_only_its_group_may_read_them(self, pod: Any) -> None:
+        [service] = pod["containers"]
+        [path] = [each["value"] for each in service["env"] if each["name"] == "FLASKVSTORE_TOKENS_FILE"]
+        [mount] = [each for each in service["volumeMounts"] if each["name"] == "tokens"]
+        [volume] = [each for each in pod["volumes"] if each["name"] == "tokens"]
+
+        assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+        assert volume["secret"]["defaultMode"] == 0o440
+
     def test_every_container_is_locked_down(self, pod: Any) -> None:
-        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "fsGroup": GROUP,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
         for each in (*pod["containers"], *pod["initContainers"]):
             security = {name: value for name, value in each["securityContext"].items() if name != "runAsUser"}
             assert security == {

@@ -13,7 +13,7 @@ from api import errors
 from api.settings import Settings, variable_name
 from tests.asking import Ask
 from tests.contract import Contract
-from tests.services import PROGRAM, Service
+from tests.services import PROGRAM, Service, serving
 
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 EXAMPLES = {
     document.name: re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
-    for document in (ROOT / "README.md", ROOT / "docs" / "recipes.md")
+    for document in (ROOT / "README.md", ROOT / "docs" / "recipes.md", ROOT / "docs" / "access.md")
 }
 
 
@@ -63,7 +63,7 @@ class TestReadme:
         expected = [
             [
                 variable_name(each.name),
-                "" if each.default is None else str(each.default),
+                shown(each.default),
                 each.metadata["unit"],
                 each.metadata["meaning"],
             ]
@@ -79,23 +79,46 @@ class TestReadme:
         assert options
         assert all(f"`{option}`" in README for option in options)
 
-    @pytest.mark.parametrize("document", EXAMPLES)
+    @pytest.mark.parametrize("document", ["README.md", "recipes.md"])
     def test_every_example_gives_what_it_shows(
         self, served: Ask, service: Service, tmp_path: Path, document: str
     ) -> None:
         for example in EXAMPLES[document]:
-            for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", example, re.MULTILINE):
-                here = command.replace(":5000", f":{service.port}").replace(".venv/bin/flaskvstore", str(PROGRAM))
-                ran = subprocess.run(
-                    ["bash", "-c", here], capture_output=True, text=True, check=True, timeout=30, cwd=tmp_path
-                )
-                assert comparable(ran.stdout) == comparable(expected), command
+            run_example(example, service.port, tmp_path)
+
+    def test_every_example_of_access_gives_what_it_shows(self, tmp_path: Path) -> None:
+        making, *using = EXAMPLES["access.md"]
+        tokens = tmp_path / "tokens.json"
+
+        run_example(making, 0, tmp_path)
+        with serving(tmp_path, "--tokens-file", str(tokens)) as service:
+            for example in using:
+                run_example(example, service.port, tmp_path)
 
     def test_there_are_examples_of_every_method_on_keys(self) -> None:
         commands = "\n".join(EXAMPLES["README.md"])
 
         assert {"PUT", "PATCH", "POST", "DELETE"} <= set(re.findall(r"-X (\w+)", commands))
         assert "--head" in commands
+
+
+def run_example(example: str, port: int, folder: Path) -> None:
+    """Run the commands of an example in a folder, and compare what they print."""
+    exported: list[str] = []
+    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", example, re.MULTILINE):
+        here = command.replace(":5000", f":{port}").replace(".venv/bin/flaskvstore", str(PROGRAM))
+        if here.startswith("export "):
+            exported.append(here)
+        script = "; ".join([*exported, here])
+        ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30, cwd=folder)
+        assert comparable(ran.stdout) == comparable(expected), command
+
+
+def shown(default: object) -> str:
+    """Give a default as one would set it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
 
 
 def comparable(output: str) -> object:

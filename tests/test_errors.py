@@ -56,8 +56,8 @@ def leaves(root: type[Exception]) -> list[type[Exception]]:
     return [leaf for each in subclasses for leaf in leaves(each)] if subclasses else [root]
 
 
-ROOTS = [errors.RequestError, errors.StoreError, errors.StartError]
-OURS = [*leaves(errors.RequestError), *leaves(errors.StoreError)]
+ROOTS = [errors.RequestError, errors.StoreError, errors.StartError, errors.TokenError]
+OURS = [*leaves(errors.RequestError), *leaves(errors.StoreError), errors.TokensUnusable]
 
 # Every public method of the store, as one uses it.
 METHODS: dict[str, Callable[[Store], Any]] = {
@@ -73,6 +73,7 @@ METHODS: dict[str, Callable[[Store], Any]] = {
     "count": lambda store: store.count(EVERY_KEY),
     "entries": lambda store: list(store.entries(EVERY_KEY)),
     "page": lambda store: store.page(EVERY_KEY, cursor=0, limit=1),
+    "hit": lambda store: store.hit("counter", window_seconds=1),
     "ping": lambda store: store.ping(),
 }
 
@@ -99,6 +100,10 @@ class TestTheTable:
         made: dict[type[Exception], Exception] = {
             errors.PreconditionFailed: errors.PreconditionFailed(["text"]),
             errors.BodyTooLarge: errors.BodyTooLarge(5),
+            errors.MissingToken: errors.MissingToken(),
+            errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
+            errors.TooManyLists: errors.TooManyLists(5),
+            errors.TokensUnusable: errors.TokensUnusable(),
         }
         error = made.get(ours) or ours("text")
         ask = in_process(raising(error), Contract({**contract.document, "paths": {}}))
@@ -107,14 +112,15 @@ class TestTheTable:
 
         assert (answer.status, answer.code) == PROBLEMS[ours][:2]
         assert answer.json["detail"] == str(error)
-        is_of_the_store = issubclass(ours, errors.StoreError)
-        assert answer.headers.get("Retry-After") == (str(RETRY_AFTER_SECONDS) if is_of_the_store else None)
+        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | errors.TooManyLists)
+        assert answer.headers.get("Retry-After") == (str(RETRY_AFTER_SECONDS) if passes else None)
+        assert ("WWW-Authenticate" in answer.headers) == (answer.status in {401, 403})
 
 
 class TestTheStore:
     def test_every_method_is_tried(self) -> None:
         public = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
-        assert public - {"check"} == set(METHODS)  # check asks nobody
+        assert public - {"check", "within"} == set(METHODS)  # these two ask nobody
 
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize(

@@ -453,6 +453,7 @@ class TestLog:
             "status": 200,
             "bytes": len('{"stored":1}\n'),
             "key_bytes": None,
+            "token": None,
         }
         assert get == {
             "level": "info",
@@ -462,6 +463,7 @@ class TestLog:
             "status": 200,
             "bytes": len(body),
             "key_bytes": len(key.encode()),
+            "token": None,
         }
 
     def test_a_stream_is_one_line_with_all_its_bytes(self, service: Service, wire: Wire) -> None:

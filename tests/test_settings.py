@@ -16,6 +16,12 @@ GOOD = {
     "store_timeout_seconds": ("0.5", 0.5),
     "store_connections": ("3", 3),
     "unavailable_status": ("503", 503),
+    "max_lists": ("5", 5),
+    "tokens_file": ("/some/where.json", Path("/some/where.json")),
+    "open": ("true", True),
+    "rate_limit": ("100/minute", "100/minute"),
+    "cors_origins": ("https://a.example,http://b:8080", ("https://a.example", "http://b:8080")),
+    "trusted_proxies": ("1", 1),
     "log_level": ("debug", "debug"),
     "log_format": ("text", "text"),
     "statsd_host": ("localhost:9125", Address("localhost", 9125)),
@@ -51,6 +57,11 @@ BAD = {
     "store_timeout_seconds": ["", "0", "-1", "x", "61", "nan", "1e1"],
     "store_connections": ["", "0", "x"],
     "unavailable_status": ["", "200", "502", "x"],
+    "max_lists": ["", "0", "x"],
+    "open": ["", "yes", "1", "True"],
+    "rate_limit": ["", "100", "0/second", "100/week", "100 per minute", "-1/day"],
+    "cors_origins": ["", "*,https://a.example", "a.example", "https://a.example/", "https://*.example", "ftp://a"],
+    "trusted_proxies": ["", "-1", "x"],
     "log_level": ["", "loud"],
     "log_format": ["", "xml"],
     "bind": ["", "localhost", "localhost:", ":5000", "localhost:65536", "::1:5000", "a b:1", "localhost:x"],
@@ -64,7 +75,7 @@ NAMES = list(Settings.__dataclass_fields__)
 
 def test_every_setting_has_cases() -> None:
     assert set(GOOD) == set(NAMES)
-    assert set(NAMES) - set(BAD) == {"data_dir"}
+    assert set(NAMES) - set(BAD) == {"data_dir", "tokens_file"}
 
 
 def test_nothing_set_gives_the_defaults() -> None:

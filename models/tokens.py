@@ -1,0 +1,213 @@
+"""Access tokens: who may do what with the keys of which namespace.
+
+A token is ``fkv_NAME_SECRET`` with a secret of 256 random bits. The file holds its SHA-256 and never the token itself:
+a secret that nobody can guess needs no slow hash.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from models.errors import InsufficientScope, InvalidToken, TokenError, TokensUnusable, quoted
+
+
+READ, WRITE, DELETE = SCOPES = ("read", "write", "delete")
+# No colon, which ends a namespace in the name of a key: none of them can be the start of another.
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+SECRET_BYTES = 32
+# What is compared where there is no token of that name, so that the answer takes as long.
+NO_DIGEST = "0" * 64
+SECONDS_PER_DAY = 86_400
+# Written by others it would let anybody in; read by others it shows who has access, but no token.
+FORBIDDEN_MODE = 0o037
+MEMBERS = {"name", "namespace", "scopes", "sha256", "created_at", "expires_at"}
+
+
+class Token(NamedTuple):
+    """What is kept of a token.
+
+    :param name: what logs call it
+    :param namespace: whose keys it sees, under plain names
+    :param scopes: what it may do: ``read``, ``write``, ``delete``
+    :param sha256: the digest of the token, in hexadecimal
+    :param created_at: in whole seconds since 1970
+    :param expires_at: the same; None for never
+    """
+
+    name: str
+    namespace: str
+    scopes: tuple[str, ...]
+    sha256: str
+    created_at: int
+    expires_at: int | None
+
+    def require(self, scopes: Collection[str]) -> None:
+        """Refuse what this token may not do.
+
+        :param scopes: what is to be done
+        :raises InsufficientScope: it lacks one of them
+        """
+        missing = [scope for scope in SCOPES if scope in scopes and scope not in self.scopes]
+        if missing:
+            raise InsufficientScope(self.name, missing)
+
+
+class Tokens:
+    """The tokens in a file, which is read again whenever it has changed.
+
+    If it cannot be read nobody gets in: a token that somebody has just revoked, with a slip, must not go on working.
+
+    :param path: the file
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, ...] | None = None
+        self._by_name: Mapping[str, Token] = {}
+
+    def find(self, presented: str) -> Token:
+        """Give the token that somebody presents.
+
+        :param presented: what came
+        :raises InvalidToken: it is none of them, or has expired
+        :raises TokensUnusable: the file cannot be read
+        """
+        token = self.by_name().get(_name_in(presented))
+        is_right = hmac.compare_digest(_digest(presented), NO_DIGEST if token is None else token.sha256)
+        if token is None or not is_right:
+            raise InvalidToken("The token is not known here. Ask for another where you have it from.")
+        if token.expires_at is not None and token.expires_at <= time.time():
+            raise InvalidToken(f"The token {quoted(token.name)} has expired. Ask for another where you have it from.")
+        return token
+
+    def by_name(self) -> Mapping[str, Token]:
+        """Give all tokens, expired ones included.
+
+        :raises TokensUnusable: the file cannot be read
+        """
+        try:
+            if _identity(self._path.stat()) != self._seen:
+                self._seen = None
+                with self._path.open("rb") as file:
+                    status = os.fstat(file.fileno())
+                    self._by_name = _parsed(status.st_mode, file.read())
+                self._seen = _identity(status)
+        except (OSError, ValueError) as error:
+            raise TokensUnusable from error
+        return self._by_name
+
+    def create(self, name: str, *, namespace: str, scopes: Collection[str], expires_in_days: int | None = None) -> str:
+        """Make a token, and the file if there is none.
+
+        :param name: its name, not used yet
+        :param namespace: whose keys it sees
+        :param scopes: what it may do
+        :param expires_in_days: after how many days it expires; None for never
+        :return: the token, which is kept nowhere
+        :raises TokenError: the name is taken, or is none, or the file cannot be written
+        :raises TokensUnusable: the file is there and cannot be read
+        """
+        for what, text in (("name", name), ("namespace", namespace)):
+            if not NAME.fullmatch(text):
+                raise TokenError(f"The {what} {quoted(text)} is not 1 to 64 letters, digits and _ . -")
+        presented = f"fkv_{name}_{secrets.token_hex(SECRET_BYTES)}"
+        now = int(time.time())
+        expires_at = None if expires_in_days is None else now + expires_in_days * SECONDS_PER_DAY
+        kept = tuple(scope for scope in SCOPES if scope in scopes)
+        with self._changing() as tokens:
+            if name in tokens:
+                raise TokenError(f"There is a token {quoted(name)} already: choose another name, or revoke it first.")
+            tokens[name] = Token(name, namespace, kept, _digest(presented), now, expires_at)
+        return presented
+
+    def revoke(self, name: str) -> None:
+        """Make a token worthless, at once and for good.
+
+        :param name: its name
+        :raises TokenError: there is no such token, or the file cannot be written
+        :raises TokensUnusable: the file cannot be read
+        """
+        with self._changing() as tokens:
+            if tokens.pop(name, None) is None:
+                raise TokenError(f"There is no token {quoted(name)}.")
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Token]]:
+        """Replace the file as a whole, one program at a time: its readers see the old one or the new one."""
+        try:
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise TokenError(f"{self._path.parent} cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            before = self._path.stat() if self._path.exists() else None
+            tokens = dict(self.by_name()) if before else {}
+            yield tokens
+            new = self._path.with_name(f"{self._path.name}.new")
+            new.unlink(missing_ok=True)
+            new.touch(mode=0o600, exist_ok=False)
+            with new.open("w", encoding="ascii") as file:
+                json.dump({"tokens": [token._asdict() for token in tokens.values()]}, file, indent=2)
+                file.write("\n")
+                if before:
+                    # The service may run as another user, who reads it as a member of its group.
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), before.st_mode & 0o777)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+            os.fsync(folder)
+        except OSError as error:
+            raise TokenError(f"{self._path} cannot be written: {error.strerror}.") from error
+        finally:
+            os.close(folder)
+
+
+def _name_in(presented: str) -> str:
+    return presented.removeprefix("fkv_").rpartition("_")[0]
+
+
+def _digest(presented: str) -> str:
+    return hashlib.sha256(presented.encode(errors="surrogateescape")).hexdigest()
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_mode
+
+
+def _parsed(mode: int, content: bytes) -> dict[str, Token]:
+    """Read the file strictly, and say in a ValueError what is wrong: what is not understood is not guessed."""
+    if mode & FORBIDDEN_MODE:
+        raise ValueError(f"its mode is {mode & 0o777:04o}, and others must not get at it: chmod 600")
+    document = json.loads(content)
+    if not isinstance(document, dict) or document.keys() != {"tokens"} or not isinstance(document["tokens"], list):
+        raise ValueError('it is not an object with the one member "tokens", a list')
+    tokens: dict[str, Token] = {}
+    for number, item in enumerate(document["tokens"], 1):
+        if not _is_token(item) or item["name"] in tokens:
+            raise ValueError(f"its token number {number} is not as `flaskvstore token create` writes it")
+        tokens[item["name"]] = Token(**{**item, "scopes": tuple(item["scopes"])})
+    return tokens
+
+
+def _is_token(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and item.keys() == MEMBERS
+        and all(isinstance(item[name], str) and NAME.fullmatch(item[name]) for name in ("name", "namespace"))
+        and isinstance(item["scopes"], list)
+        and all(scope in SCOPES for scope in item["scopes"])
+        and isinstance(item["sha256"], str)
+        and re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) is not None
+        and type(item["created_at"]) is int
+        and (item["expires_at"] is None or type(item["expires_at"]) is int)
+    )
