@@ -146,6 +146,19 @@ class TestEveryCall:
         assert everything(client) == before
 
     @pytest.mark.parametrize("call", CALLS)
+    def test_with_a_read_only_token_nothing_changes(
+        self, anyone: Ask, owner: Ask, client: Client, tokens: Tokens, call: str
+    ) -> None:
+        method, target, body, headers, needed = CALLS[call]
+        reader = with_token(anyone, tokens.create("reader", namespace="mine", scopes=["read"]))
+        before = everything(client)
+
+        answer = reader(method, target, body, headers)
+
+        assert answer.status == (200 if needed == {"read"} else 403)
+        assert everything(client) == before
+
+    @pytest.mark.parametrize("call", CALLS)
     def test_with_another_namespaces_token_the_keys_of_this_one_are_neither_shown_nor_changed(
         self, owner: Ask, stranger: Ask, client: Client, call: str
     ) -> None:
