@@ -11,7 +11,7 @@ from models.connection import Client
 from models.embedded import EmbeddedServer
 from tests.asking import Ask, over_http, put_json
 from tests.contract import Contract
-from tests.proxy import Proxy, proxy_to
+from tests.proxy import LOST, Proxy, proxy_to
 from tests.services import serving
 
 
@@ -84,9 +84,8 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, valkey_server: EmbeddedSer
 
 
 @pytest.fixture
-def ask_by_proxy(proxied: tuple[Proxy, int], contract: Contract) -> Iterator[Ask]:
-    yield over_http("127.0.0.1", proxied[1], contract)
-    proxied[0].lose_answers_to(None)
+def ask_by_proxy(proxied: tuple[Proxy, int], contract: Contract) -> Ask:
+    return over_http("127.0.0.1", proxied[1], contract)
 
 
 WRITES = {
@@ -114,14 +113,14 @@ class TestLostAnswers:
     ) -> None:
         proxy, _ = proxied
         valkey_client.set("kv:a", "1")
-        lost_before = proxy.lost
-        proxy.lose_answers_to(marker)
+        struck_before = proxy.struck
 
-        answer = ask_by_proxy(method, target, body, JSON if body.startswith(b"{") else {})
+        with proxy.failing(LOST, marker):
+            answer = ask_by_proxy(method, target, body, JSON if body.startswith(b"{") else {})
 
         assert (answer.status, answer.code) == (500, "outcome_unknown")
         assert answer.headers["Retry-After"]
-        assert proxy.lost == lost_before + 1
+        assert proxy.struck == struck_before + 1
         assert valkey_client.get("kv:a") == after
 
     def test_a_read_whose_answer_is_lost_is_repeated_once(
@@ -129,13 +128,13 @@ class TestLostAnswers:
     ) -> None:
         proxy, _ = proxied
         valkey_client.set("kv:a", "1")
-        lost_before = proxy.lost
-        proxy.lose_answers_to(b"kv:a")
+        struck_before = proxy.struck
 
-        answer = ask_by_proxy("GET", "/keys/a")
+        with proxy.failing(LOST, b"kv:a"):
+            answer = ask_by_proxy("GET", "/keys/a")
 
         assert (answer.status, answer.code) == (500, "store_unavailable")
-        assert proxy.lost == lost_before + 2
+        assert proxy.struck == struck_before + 2
 
     def test_connections_that_are_cut_between_requests_are_not_noticed(
         self, ask_by_proxy: Ask, proxied: tuple[Proxy, int], valkey_client: Client
