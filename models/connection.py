@@ -84,6 +84,9 @@ _BY_WORD: dict[str, tuple[type[StoreError | WrongType], str]] = {
 # Redis 6.2 puts this before the error of a command that a script has called.
 _OF_A_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: -?")
 
+# A command that a script has called is refused in these words, those of Valkey and of Redis.
+_DENIED_IN_A_SCRIPT = ("ACL failure in script", "The user executing the script")
+
 
 class _Pool(redis.BlockingConnectionPool):
     """A pool that tells "nothing was sent yet" from "something was": its own failures are already ours."""
@@ -184,6 +187,7 @@ def translated(error: exceptions.RedisError) -> StoreError | WrongType:
     for redis_class, store_class, detail in _BY_CLASS:
         if isinstance(error, redis_class):
             return store_class(detail)
-    word = _OF_A_SCRIPT.sub("", str(error)).partition(" ")[0]
+    text = _OF_A_SCRIPT.sub("", str(error))
+    word = "NOPERM" if text.startswith(_DENIED_IN_A_SCRIPT) else text.partition(" ")[0]
     our_class, detail = _BY_WORD.get(word, (StoreFault, FAULT))
     return our_class(detail)
