@@ -173,8 +173,9 @@ def write(command: Callable[Arguments, Any], *args: Arguments.args, **kwargs: Ar
         return command(*args, **kwargs)
     except exceptions.RedisError as error:
         ours = translated(error)
-        # A ResponseError is an answer: the server has said no, and nothing was applied.
-        if isinstance(ours, StoreUnavailable | StoreTimeout) and not isinstance(error, exceptions.ResponseError):
+        # A ResponseError is an answer: the server has said no, and nothing was applied. An InvalidResponse is none.
+        lost = isinstance(ours, StoreUnavailable | StoreTimeout) and not isinstance(error, exceptions.ResponseError)
+        if lost or isinstance(error, exceptions.InvalidResponse):
             raise OutcomeUnknown(UNKNOWN) from error
         raise ours from error
 

@@ -118,7 +118,7 @@ class TestRepetition:
             read(command)
         assert command.calls == 1
 
-    @pytest.mark.parametrize("failure", [LOST, exceptions.TimeoutError()])
+    @pytest.mark.parametrize("failure", [LOST, exceptions.TimeoutError(), exceptions.InvalidResponse()])
     def test_a_write_is_never_repeated_and_says_that_its_outcome_is_unknown(self, failure: Exception) -> None:
         command = Command(failure)
 
