@@ -21,7 +21,7 @@ import yaml
 from models.embedded import EmbeddedServer
 from tests.exporter import Exporter, Listening, listening
 from tests.mapping import MAPPING, read_rules
-from tests.services import Service, eventually, need, serving, valkey
+from tests.services import Service, eventually, free_port, need, serving, valkey
 
 
 MONITORING = Path(__file__).parent.parent / "monitoring"
@@ -209,10 +209,3 @@ def filled(expression: str, rate_interval: str) -> str:
     :param rate_interval: what ``$__rate_interval`` becomes
     """
     return expression.replace("$__rate_interval", rate_interval).replace("$job", ".+")
-
-
-def free_port() -> int:
-    """Find a port that is free for now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -23,7 +23,7 @@ from models.tokens import Tokens
 from tests.asking import Answer
 from tests.conftest import server_of
 from tests.contract import Contract
-from tests.services import PROGRAM, Service, environment, eventually, serving
+from tests.services import PROGRAM, Service, environment, eventually, free_port, gone, kill, serving, stopped, workers
 from tests.wire import LARGE, Wire
 
 
@@ -48,35 +48,9 @@ def ready(service: Service) -> bool:
     return ask(service, "GET", "/health/ready").status == 200
 
 
-def workers(service: Service) -> list[int]:
-    """Give the process ids of the Gunicorn workers."""
-    return [child.pid for child in psutil.Process(service.children()["gunicorn"]).children()]
-
-
 def all_processes(service: Service) -> list[psutil.Process]:
     parent = psutil.Process(service.process.pid)
     return [parent, *parent.children(recursive=True)]
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
-
-
-def kill(pid: int) -> None:
-    """Kill a process, and wait until it is gone."""
-    process = psutil.Process(pid)
-    process.kill()
-    eventually(lambda: gone([process]))
-
-
-@contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Freeze a process for a while."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -301,19 +275,9 @@ class TestValkeyTrouble:
 
         assert line["level"] == "error"
 
-    @pytest.mark.parametrize(
-        ("request_line", "code"),
-        [
-            ("GET /keys/a", "store_timeout"),
-            ("GET /keys", "store_timeout"),
-            ("HEAD /keys", ""),
-            ("PUT /keys?a=2", "outcome_unknown"),
-            ("DELETE /keys/a", "outcome_unknown"),
-            ("DELETE /keys", "store_timeout"),
-        ],
-    )
-    def test_while_it_hangs_requests_fail_in_time_and_afterwards_the_next_succeeds(
-        self, disturbed: Service, request_line: str, code: str
+    @pytest.mark.parametrize("request_line", ["HEAD /keys", "DELETE /keys"])
+    def test_while_it_hangs_what_starts_with_a_scan_fails_in_time_and_changes_nothing(
+        self, disturbed: Service, request_line: str
     ) -> None:
         with Wire(disturbed.port) as wire:
             assert wire.ask("PUT", "/keys?a=1").status == 200
@@ -325,23 +289,8 @@ class TestValkeyTrouble:
                 assert time.monotonic() - started < BOUND_SECONDS
                 assert answer.status == 500
                 assert answer.headers["Retry-After"] == "1"
-                assert not code or answer.code == code
+                assert method == "HEAD" or answer.code == "store_timeout"
 
-            assert wire.ask("PUT", "/keys?a=1").status == 200
-            assert wire.ask("GET", "/keys/a").json == {"a": "1"}
-
-    def test_while_it_hangs_a_write_on_a_new_connection_was_not_sent(self, disturbed: Service) -> None:
-        with Wire(disturbed.port) as wire:
-            assert wire.ask("PUT", "/keys?a=1").status == 200
-            with stopped(disturbed.children()["valkey"]):
-                # It costs the worker its connection; the next request has to make one.
-                wire.ask("GET", "/keys/a")
-                started = time.monotonic()
-
-                answer = wire.ask("PUT", "/keys?a=2")
-
-                assert time.monotonic() - started < BOUND_SECONDS
-                assert (answer.status, answer.code) == (500, "store_timeout")
             assert wire.ask("GET", "/keys/a").json == {"a": "1"}
 
     def test_while_it_hangs_the_service_is_alive_and_not_ready(self, disturbed: Service) -> None:
@@ -641,11 +590,3 @@ def refused(directory: Path, *options: str, **variables: str) -> str:
 
 def gunicorn() -> Path:
     return Path(sys.executable).with_name("gunicorn")
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
