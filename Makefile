@@ -6,7 +6,10 @@ BIN := .venv/bin
 ENGINE ?= docker
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run setup check format test compat soak image image-test monitoring-plots lock clean
+# The tests that run on every kind of server.
+CONTRACT := $(addprefix tests/test_,keys.py items.py transactions.py ndjson.py model.py filter.py)
+
+.PHONY: help run setup check format test compat compat-scaled soak image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,8 +38,10 @@ test: .venv/dev.stamp ## Run the test suite, with branch coverage
 	$(BIN)/coverage report
 
 compat: .venv/dev.stamp ## Run the contract's suite on another server: make compat SERVER=/usr/bin/redis-server
-	TEST_SERVER=$(SERVER) $(BIN)/python -m pytest -k valkey tests/test_keys.py tests/test_items.py \
-		tests/test_transactions.py tests/test_ndjson.py tests/test_model.py tests/test_filter.py
+	TEST_SERVER=$(SERVER) TEST_BACKENDS=valkey $(BIN)/python -m pytest $(CONTRACT)
+
+compat-scaled: .venv/dev.stamp ## Run it on a cluster, behind Sentinels and as a user with few rights; SERVER as above
+	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m pytest $(CONTRACT)
 
 soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, a fresh clone
 	$(BIN)/python -m pytest -m soak

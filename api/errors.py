@@ -44,6 +44,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
     errors.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
     errors.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
+    errors.CursorExpired: Problem(400, "cursor_expired", "Cursor expired"),
+    errors.KeysApart: Problem(400, "keys_apart", "Keys in different hash slots"),
     errors.MissingToken: Problem(401, "missing_token", "Missing token", {"WWW-Authenticate": CHALLENGE}),
     errors.InvalidToken: Problem(
         401, "invalid_token", "Invalid token", {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
@@ -74,6 +76,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.StoreFull: Problem(500, "store_full", "Store full"),
     errors.StoreReadOnly: Problem(500, "store_read_only", "Store read-only"),
     errors.StoreDenied: Problem(500, "store_denied", "Store denies access"),
+    errors.StoreChanged: Problem(500, "store_changed", "Store changed"),
     errors.StoreFault: Problem(500, "store_fault", "Unexpected answer of the store"),
     errors.OutcomeUnknown: Problem(500, "outcome_unknown", "Outcome unknown"),
     errors.NotReady: Problem(503, "not_ready", "Not ready"),

@@ -13,7 +13,7 @@ from flask import request
 from statsd import StatsClient
 
 from api.logs import LOGGER
-from api.settings import Address
+from models.url import Address
 
 
 # Every name that is sent, below the prefix.

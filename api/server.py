@@ -13,10 +13,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from api.logs import LOGGER
-from api.settings import Address, Settings, variable_name
+from api.settings import Settings, variable_name
 from models.child import spawn
 from models.embedded import EmbeddedServer
 from models.errors import StartError
+from models.url import Address
 
 
 ROOT = Path(__file__).parent.parent

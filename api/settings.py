@@ -6,29 +6,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Self
 
 from models.errors import StartError, TokensUnusable
 from models.tokens import Tokens
+from models.url import MAX_PORT, Address, StoreUrl
 
 
-MAX_PORT = 65_535
 PREFIX = "FLASKVSTORE_"
 # What Gunicorn's parent takes as "the application cannot be loaded" and stops on, instead of trying again for ever.
 CANNOT_LOAD = 4
-URL_FORMS = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss://... or unix:///PATH/TO/SOCKET[?db=DATABASE]"
-TLS_OPTIONS = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
-
-
-class Address(NamedTuple):
-    """Where the service listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def text(value: str) -> str:
@@ -125,31 +112,8 @@ def metric_prefix(value: str) -> str:
 
 
 def redis_url(value: str) -> str:
-    """Read the URL of a server; the options in it are the database and those for TLS.
-
-    See https://www.iana.org/assignments/uri-schemes/prov/redis for its form.
-    """
-    try:
-        url = urlsplit(value)
-        options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
-        port = url.port
-    except ValueError:
-        # Its text would show the URL, and the password in it.
-        raise ValueError(URL_FORMS) from None
-    database = options.pop("db", "0")
-    match url.scheme:
-        case "unix":
-            is_right = url.hostname is None and url.path.startswith("/") and not options
-        case "redis":
-            is_right = url.hostname is not None and not options
-        case "rediss":
-            is_right = url.hostname is not None and options.keys() <= TLS_OPTIONS
-        case _:
-            is_right = False
-    if url.scheme != "unix" and url.path not in {"", "/"}:
-        database = url.path[1:]
-    if not is_right or port == 0 or not re.fullmatch("[0-9]{1,5}", database):
-        raise ValueError(URL_FORMS)
+    """Read the URL of a store."""
+    StoreUrl.parse(value)
     return value
 
 
@@ -169,7 +133,8 @@ class Settings:
     """What can be set from outside, and nothing else."""
 
     redis_url: str | None = setting(
-        "The Redis or Valkey that holds the data. `serve` embeds one if it is not set; `gunicorn wsgi:app` needs it.",
+        "The Redis or Valkey that holds the data; `redis+sentinel://` and `redis+cluster://` for many. `serve` "
+        "embeds one if it is not set; `gunicorn wsgi:app` needs it.",
         None,
         redis_url,
     )
@@ -190,7 +155,10 @@ class Settings:
         "seconds",
     )
     store_connections: int = setting(
-        "The most connections to the store that one worker keeps.", 32, whole_number(1, 10_000), "connections"
+        "The most connections to the store that one worker keeps; on a cluster, to each primary.",
+        32,
+        whole_number(1, 10_000),
+        "connections",
     )
     unavailable_status: int = setting(
         "The HTTP status when the store cannot do what it should: 500, or 503 for proxies that retry only that.",

@@ -18,6 +18,8 @@
     |   |-- NotAnInteger        a value to increment is no integer of 64 bits, or would not be one any more
     |   |-- WrongType           the key holds a Redis list, hash, ... that another program wrote
     |   |-- InvalidCondition    If-Match or If-None-Match is malformed, or cannot hold for many keys
+    |   |-- CursorExpired       a page's cursor comes from a server process that is no longer there
+    |   |-- KeysApart           keys that must be together are in different hash slots of a cluster
     |   |-- PreconditionFailed  the value is not the one that the client has in mind
     |   |-- NotAcceptable       the client takes no media type that is offered
     |   |-- MissingToken        the service wants a token, and there is none
@@ -36,6 +38,7 @@
         |-- StoreFull           out of memory
         |-- StoreReadOnly       it refuses writes: a replica, or a disk that cannot be written
         |-- StoreDenied         it refuses our user, password or command
+        |-- StoreChanged        another server process answers than at the start of a list: keys may be missing in it
         |-- StoreFault          any other answer that we did not expect
         |-- OutcomeUnknown      the connection broke after a write was sent: it may or may not be applied
         `-- NotReady            a health check asked, and the store did not answer
@@ -162,6 +165,14 @@ class PreconditionFailed(RequestError):
         )
 
 
+class CursorExpired(RequestError):
+    """A cursor means nothing any more to the servers there are."""
+
+
+class KeysApart(RequestError):
+    """One step names keys that no single server of a cluster has."""
+
+
 class NotAcceptable(RequestError):
     """No representation fits the header Accept."""
 
@@ -258,6 +269,10 @@ class StoreReadOnly(StoreError):
 
 class StoreDenied(StoreError):
     """The server refuses our credentials or a command that we need."""
+
+
+class StoreChanged(StoreError):
+    """A list cannot go on: who answers now does not know what it has given so far."""
 
 
 class StoreFault(StoreError):

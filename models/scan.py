@@ -4,12 +4,15 @@ What is there from the first step to the last is never missed; see https://redis
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from models import scripts
-from models.connection import Client, read
+from models.client import Client, Script, Survey
+from models.connection import read
 from models.entry import Record
+from models.errors import CursorExpired, StoreChanged
 from models.filter import Filter
+from models.translation import CHANGED
 
 
 Item = TypeVar("Item")
@@ -24,6 +27,16 @@ READ_AHEAD_BYTES = 1024 * 1024
 FIRST_READ_KEYS = 16
 MAX_READ_KEYS = 2_000
 
+# A page's cursor is one number of three: which servers it is about, the place of one among them, and SCAN's own cursor
+# in it, whose 63 bits every server takes.
+POSITION_BITS = 63
+PLACE_BITS = 16
+
+EXPIRED = (
+    "The cursor is from before the store was started again or changed, and could miss keys. Start again without one."
+)
+_EXPORT = Script(scripts.EXPORT)
+
 
 class Scan:
     """What is under a prefix.
@@ -35,19 +48,22 @@ class Scan:
     def __init__(self, client: Client, prefix: bytes) -> None:
         self._client = client
         self._prefix = prefix
-        self._export = client.register_script(scripts.EXPORT)
 
     def names(self, pattern: Filter, *, strings: bool = False) -> Iterator[list[bytes]]:
         """Give all names that a filter matches.
 
         :param pattern: the filter
         :param strings: whether to leave out those of other Redis types
+        :raises StoreChanged: some could be missing, because other servers answer than at the start
         """
-        cursor = None
-        while cursor != 0:
-            cursor, names = self._step(cursor or 0, pattern, count=SCAN_COUNT, strings=strings)
-            if names:
-                yield names
+        survey = read(self._client.survey)
+        for server in survey.servers:
+            cursor = None
+            while cursor != 0:
+                cursor, names = self._step(server, cursor or 0, pattern, count=SCAN_COUNT, strings=strings)
+                if names:
+                    yield names
+        self._check(survey)
 
     def page(self, pattern: Filter, *, cursor: int, limit: int, strings: bool = False) -> tuple[int, list[bytes]]:
         """Give about so many names.
@@ -57,27 +73,34 @@ class Scan:
         :param limit: about how many
         :param strings: whether to leave out those of other Redis types
         :return: the next page's cursor, 0 after the last, and the names
+        :raises CursorExpired: the cursor means nothing to the servers there are
         """
+        survey = read(self._client.survey)
+        epoch, place, position = _unpacked(cursor) if cursor else (survey.epoch, 0, 0)
+        if epoch != survey.epoch or place >= len(survey.servers):
+            raise CursorExpired(EXPIRED)
         names: list[bytes] = []
         for _ in range(MAX_SCANS_PER_PAGE):
-            cursor, found = self._step(cursor, pattern, count=limit, strings=strings)
+            position, found = self._step(survey.servers[place], position, pattern, count=limit, strings=strings)
             names += found
-            if cursor == 0 or len(names) >= limit:
+            place += position == 0
+            if place == len(survey.servers) or len(names) >= limit:
                 break
-        return cursor, names
+        self._check(survey)
+        return 0 if place == len(survey.servers) else _packed(epoch, place, position), names
 
-    def keys(self, names: Iterable[bytes]) -> dict[str, bytes]:
-        """Give the name of each key, without those that another program wrote and that cannot be keys here.
+    def keys(self, names: Iterable[bytes]) -> dict[bytes, str]:
+        """Give the key for each name, without those that another program wrote and that cannot be keys here.
 
         :param names: names
         """
         keys = {}
         for name in names:
             try:
-                keys[name[len(self._prefix) :].decode()] = name
+                keys[name] = name[len(self._prefix) :].decode()
             except UnicodeDecodeError:
                 continue
-        keys.pop("", None)
+        keys.pop(self._prefix, None)
         return keys
 
     def entries(self, scanned: Iterable[list[bytes]], *, values: bool) -> Iterator[dict[str, bytes | None]]:
@@ -89,12 +112,17 @@ class Scan:
         ahead = ReadAhead()
         for keys in map(self.keys, scanned):
             if not values:
-                yield dict.fromkeys(keys)
+                yield dict.fromkeys(keys.values())
                 continue
             for batch in ahead.cut(list(keys)):
-                found = read(self._client.mget, [keys[key] for key in batch])
-                ahead.learn(found)
-                yield {key: value for key, value in zip(batch, found, strict=True) if value is not None}
+                entries = {
+                    keys[name]: value
+                    for names, found in read(self._client.apart, batch, _values)
+                    for name, value in zip(names, found, strict=True)
+                    if value is not None
+                }
+                ahead.learn(len(batch), entries.values())
+                yield entries
 
     def records(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Record]]:
         """Give the records for names, without those that are gone meanwhile.
@@ -104,25 +132,49 @@ class Scan:
         ahead = ReadAhead()
         for names in scanned:
             for batch in ahead.cut(names):
-                values, expiries_in_ms, (seconds, microseconds) = read(self._export, keys=batch)
-                ahead.learn(values)
-                now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-                yield [
-                    Record(name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
-                    for name, value, ms in zip(batch, values, expiries_in_ms, strict=True)
-                    if value is not None and len(name) > len(self._prefix)
-                ]
+                records = []
+                for group, (values, expiries_in_ms, (seconds, microseconds)) in read(
+                    self._client.apart, batch, _EXPORT
+                ):
+                    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+                    records += [
+                        Record(name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
+                        for name, value, ms in zip(group, values, expiries_in_ms, strict=True)
+                        if value is not None and len(name) > len(self._prefix)
+                    ]
+                ahead.learn(len(batch), [record.value for record in records])
+                yield records
 
-    def _step(self, cursor: int, pattern: Filter, *, count: int, strings: bool) -> tuple[int, list[bytes]]:
-        following, names = read(
-            self._client.scan,
-            cursor=cursor,
-            match=pattern.glob(self._prefix),
-            count=count,
-            # Where values are read this is not needed: MGET leaves other types out by itself.
-            _type="STRING" if strings else None,
-        )
-        return following, names
+    def _step(
+        self, server: tuple[Client, str], position: int, pattern: Filter, *, count: int, strings: bool
+    ) -> tuple[int, list[bytes]]:
+        client, run_id = server
+        # Where values are read the type is not needed: MGET leaves others out by itself.
+        options = ("TYPE", "STRING") if strings else ()
+        command = ("SCAN", position, "MATCH", pattern.glob(self._prefix), "COUNT", count, *options)
+        answered_by, (position, names) = read(client.ask, *command)
+        if answered_by != run_id:
+            raise StoreChanged(CHANGED)
+        return position, names
+
+    def _check(self, survey: Survey) -> None:
+        """Make sure at the end that no key has moved from a server that was still to come to one that was done."""
+        if len(survey.servers) > 1 and read(self._client.survey).epoch != survey.epoch:
+            raise StoreChanged(CHANGED)
+
+
+def _values(client: Client, names: Sequence[bytes]) -> Any:
+    return client.mget(names)
+
+
+def _packed(epoch: int, place: int, position: int) -> int:
+    """Make one number of the servers' epoch, the place of one of them, and a position in it."""
+    return (epoch << PLACE_BITS | place) << POSITION_BITS | position
+
+
+def _unpacked(cursor: int) -> tuple[int, int, int]:
+    rest, position = divmod(cursor, 1 << POSITION_BITS)
+    return *divmod(rest, 1 << PLACE_BITS), position
 
 
 class ReadAhead:
@@ -145,11 +197,11 @@ class ReadAhead:
             taken += len(batch)
             yield batch
 
-    def learn(self, values: Sequence[bytes | None]) -> None:
+    def learn(self, count: int, values: Iterable[bytes]) -> None:
         """Take the sizes of a batch for those of the next.
 
+        :param count: how many names it had
         :param values: what was read
         """
-        read_bytes = sum(len(value) for value in values if value is not None)
-        fitting = len(values) * READ_AHEAD_BYTES // max(1, read_bytes)
+        fitting = count * READ_AHEAD_BYTES // max(1, sum(map(len, values)))
         self._keys = min(self._keys * 4, MAX_READ_KEYS, max(1, fitting))

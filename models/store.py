@@ -1,15 +1,18 @@
 """The store: what one can do with keys and values, whatever server is behind it."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 from models import scripts
 from models.change import NONE, Change, Condition
-from models.connection import Client, read, write
+from models.client import Client, Script
+from models.connection import read, write
 from models.entry import Record, Value, check_key_size, check_value_size, key_bytes
 from models.errors import (
     KeyNotFound,
+    KeysApart,
     NotAnInteger,
     NotReady,
     OutcomeUnknown,
@@ -27,6 +30,20 @@ MAX_PAIRS = 131_072
 
 # Before the prefix of the keys in the names of counters, so that no list shows them.
 HITS_PREFIX = b"flaskvstore-hits:"
+APART = (
+    "The keys are in different hash slots of the cluster, which cannot change together. Use one hash tag: a part in "
+    "braces that is the same in all of them, as in {user1}name and {user1}mail."
+)
+_GET = Script(scripts.GET)
+_PUT_ONE = Script(scripts.PUT_ONE)
+_DELETE_ONE = Script(scripts.DELETE_ONE)
+_PATCH = Script(scripts.PATCH)
+_PUT_EXPIRING = Script(scripts.PUT_EXPIRING)
+_PUT_IF_ALL_EXIST = Script(scripts.PUT_IF_ALL_EXIST)
+_PUT_IF_NONE_EXISTS = Script(scripts.PUT_IF_NONE_EXISTS)
+_TRANSACTION = Script(scripts.TRANSACTION)
+_IMPORT = Script(scripts.IMPORT)
+_HIT = Script(scripts.HIT)
 
 
 class Store:
@@ -44,16 +61,6 @@ class Store:
         self._client = client
         self._prefix = key_prefix.encode()
         self._scan = Scan(client, self._prefix)
-        self._get = client.register_script(scripts.GET)
-        self._put_one = client.register_script(scripts.PUT_ONE)
-        self._delete_one = client.register_script(scripts.DELETE_ONE)
-        self._patch = client.register_script(scripts.PATCH)
-        self._put_expiring = client.register_script(scripts.PUT_EXPIRING)
-        self._put_if_all_exist = client.register_script(scripts.PUT_IF_ALL_EXIST)
-        self._put_if_none_exists = client.register_script(scripts.PUT_IF_NONE_EXISTS)
-        self._transaction = client.register_script(scripts.TRANSACTION)
-        self._import = client.register_script(scripts.IMPORT)
-        self._hit = client.register_script(scripts.HIT)
 
     def within(self, namespace: str) -> Self:
         """Give the part of this store that is one namespace: its keys have plain names there.
@@ -73,7 +80,7 @@ class Store:
         :raises KeyNotFound: it does not exist
         :raises WrongType: it holds something else than a string
         """
-        content, expires_in_ms = read(self._get, keys=[self._name(key)])
+        content, expires_in_ms = read(_GET, self._client, [self._name(key)])
         if content is None:
             raise KeyNotFound(key)
         return Value(content, _seconds(expires_in_ms))
@@ -93,11 +100,13 @@ class Store:
         check_value_size(key, len(value), self.max_value_bytes)
         if condition == NONE:
             write(self._client.set, name, value, ex=expire_in)
-        elif write(self._put_one, keys=[name], args=[*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
+        elif write(_PUT_ONE, self._client, [name], [*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
             raise PreconditionFailed([key])
 
     def put(self, values: Mapping[str, bytes], *, expire_in: int | None = None, condition: Condition = NONE) -> int:
         """Write pairs, all of them in one step or none; an earlier expiry is replaced or removed.
+
+        On a cluster that holds for those of each hash slot, and a condition needs all keys in one.
 
         :param values: the value for each key
         :param expire_in: seconds until they expire; None for never
@@ -107,6 +116,8 @@ class Store:
         :raises ValueTooLarge: one of the values is too large
         :raises TooManyKeys: there are more pairs than one step may write
         :raises PreconditionFailed: the condition does not hold for one of the keys
+        :raises KeysApart: there is a condition, and the keys are in different hash slots of a cluster
+        :raises OutcomeUnknown: only some hash slots were written
         """
         if len(values) > MAX_PAIRS:
             raise TooManyKeys(
@@ -117,10 +128,11 @@ class Store:
         pairs = {self._name(key): value for key, value in values.items()}
         for key, value in values.items():
             check_value_size(key, len(value), self.max_value_bytes)
-        if condition == NONE and expire_in is None:
-            write(self._client.mset, pairs)
+        if condition == NONE:
+            write(self._client.apart, list(pairs), partial(_put, pairs, expire_in))
             return len(pairs)
-        failed = write(self._putting(condition), keys=list(pairs), args=[_or_empty(expire_in), *pairs.values()])
+        script = _PUT_IF_NONE_EXISTS if condition.none_match else _PUT_IF_ALL_EXIST
+        failed = write(self._together, script, list(pairs), [_or_empty(expire_in), *pairs.values()])
         if failed:
             keys = list(values)
             raise PreconditionFailed([keys[number - 1] for number in failed])
@@ -142,7 +154,7 @@ class Store:
         """
         keep = "keep" if change.keep_expiry else ""
         arguments = [*condition, change.operation, change.operand, change.expiry, keep, self.max_value_bytes]
-        outcome, *result = write(self._patch, keys=[self._name(key)], args=arguments)
+        outcome, *result = write(_PATCH, self._client, [self._name(key)], arguments)
         match outcome:
             case scripts.FAILED:
                 raise PreconditionFailed([key])
@@ -168,7 +180,7 @@ class Store:
         if condition == NONE:
             outcome = scripts.DONE if write(self._client.delete, name) else scripts.MISSING
         else:
-            outcome = write(self._delete_one, keys=[name], args=condition)
+            outcome = write(_DELETE_ONE, self._client, [name], condition)
         if outcome == scripts.FAILED:
             raise PreconditionFailed([key])
         if outcome == scripts.MISSING:
@@ -182,15 +194,17 @@ class Store:
         :raises ValueTooLarge: one of the values is too large
         :raises PreconditionFailed: one of the conditions does not hold; the error names the keys
         :raises WrongType: a key with a condition holds something else than a string
+        :raises KeysApart: the keys are in different hash slots of a cluster
         """
         conditions, get, put, delete, expire_in = transaction
         for key, value in put.items():
             check_value_size(key, len(value), self.max_value_bytes)
         # Without writes it is a read, which may be sent again.
         failed, *result = (write if put or delete else read)(
-            self._transaction,
-            keys=[self._name(key) for keys in (conditions, get, put, delete) for key in keys],
-            args=[
+            self._together,
+            _TRANSACTION,
+            [self._name(key) for keys in (conditions, get, put, delete) for key in keys],
+            [
                 *(len(conditions), len(get), len(put), len(delete), _or_empty(expire_in)),
                 *conditions.values(),
                 *put.values(),
@@ -212,7 +226,7 @@ class Store:
         deleted = 0
         try:
             for names in self._scan.names(pattern):
-                deleted += write(self._client.unlink, *names)
+                deleted += sum(count for _, count in write(self._client.apart, names, _unlink))
         except StoreError as error:
             if deleted == 0:
                 raise
@@ -267,8 +281,10 @@ class Store:
         :param records: the records, few enough for one step
         :return: how many had expired and were left out
         """
-        arguments = [part for _, value, expires_at in records for part in (_or_empty(expires_at), value)]
-        return int(write(self._import, keys=[self._prefix + record.key for record in records], args=arguments))
+        by_name: dict[bytes, list[Record]] = {}
+        for record in records:
+            by_name.setdefault(self._prefix + record.key, []).append(record)
+        return sum(skipped for _, skipped in write(self._client.apart, list(by_name), partial(_import, by_name)))
 
     def check(self, record: Record) -> None:
         """Refuse a record that cannot be stored.
@@ -288,7 +304,7 @@ class Store:
         :return: the count, and the seconds until it starts anew
         """
         # A hit that is counted twice because its answer was lost does no harm, so it may be sent again as a read is.
-        count, left_ms = read(self._hit, keys=[HITS_PREFIX + self._prefix + counter.encode()], args=[window_seconds])
+        count, left_ms = read(_HIT, self._client, [HITS_PREFIX + self._prefix + counter.encode()], [window_seconds])
         return count, left_ms / 1000
 
     def ping(self) -> None:
@@ -304,14 +320,31 @@ class Store:
     def _name(self, key: str) -> bytes:
         return self._prefix + key_bytes(key)
 
-    def _putting(self, condition: Condition) -> Callable[..., Any]:
-        """Choose the script for many keys; no key can both exist and not."""
-        match condition:
-            case Condition(match="", none_match=""):
-                return self._put_expiring
-            case Condition(none_match=""):
-                return self._put_if_all_exist
-        return self._put_if_none_exists
+    def _together(self, script: Script, names: Sequence[bytes], args: Sequence[Any]) -> Any:
+        """Run a script that decides for all of its keys at once.
+
+        :raises KeysApart: no server has all of them
+        """
+        if not self._client.together(names):
+            raise KeysApart(APART)
+        return script(self._client, names, args)
+
+
+def _put(pairs: Mapping[bytes, bytes], expire_in: int | None, client: Client, names: Sequence[bytes]) -> None:
+    if expire_in is None:
+        client.mset({name: pairs[name] for name in names})
+    else:
+        _PUT_EXPIRING(client, names, [expire_in, *(pairs[name] for name in names)])
+
+
+def _unlink(client: Client, names: Sequence[bytes]) -> Any:
+    return client.unlink(*names)
+
+
+def _import(by_name: Mapping[bytes, list[Record]], client: Client, names: Sequence[bytes]) -> Any:
+    records = [(name, record) for name in names for record in by_name[name]]
+    args = [part for _, record in records for part in (_or_empty(record.expires_at), record.value)]
+    return _IMPORT(client, [name for name, _ in records], args)
 
 
 def _or_empty(seconds: int | None) -> int | str:

@@ -15,8 +15,8 @@ from resources.urlencoded import parse_pairs
 
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1_000
-# 63 bits in hexadecimal: every one of them is a cursor that SCAN takes.
-CURSOR_PATTERN = "^[0-7]?[0-9a-f]{1,15}$"
+# 111 bits in hexadecimal, as models/scan.py packs them.
+CURSOR_PATTERN = "^[0-7]?[0-9a-f]{1,27}$"
 
 
 @dataclass(frozen=True)

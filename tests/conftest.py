@@ -12,11 +12,14 @@ from api.app import create_app
 from api.settings import Settings
 from models import embedded
 from models.change import tag_of
-from models.connection import Client, connect
+from models.client import Client
+from models.connection import connect
 from models.embedded import EmbeddedServer
 from models.store import Store
+from tests import acl
 from tests.asking import Ask, in_process
 from tests.contract import Contract
+from tests.replicated import Group, cluster, sentinels
 from tests.services import Service, serving, valkey
 
 
@@ -31,14 +34,20 @@ def contract() -> Contract:
     return Contract(app.test_client().get("/swagger.json").get_json())
 
 
-@pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A real Valkey, or another server that ``TEST_SERVER`` names, shared by all tests."""
+@pytest.fixture(scope="session", autouse=True)
+def server_binary() -> Iterator[None]:
+    """The server that ``TEST_SERVER`` names instead of the Valkey that is embedded."""
     with pytest.MonkeyPatch.context() as patch:
         if binary := os.environ.get("TEST_SERVER"):
             patch.setattr(embedded, "find_binary", lambda: binary)
-        with valkey(tmp_path_factory.mktemp("valkey")) as server:
-            yield server
+        yield
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A real Valkey, shared by all tests."""
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -56,31 +65,65 @@ def valkey_client(valkey_server: EmbeddedServer) -> Client:
     return client
 
 
-@pytest.fixture(params=["fakeredis", "valkey", "gunicorn"])
+@pytest.fixture(scope="session")
+def cluster_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    """A real cluster, shared by all tests that leave it as it is."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def sentinel_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    """A real primary behind Sentinels, shared by all tests that leave it as it is."""
+    with sentinels(tmp_path_factory.mktemp("sentinels")) as group:
+        yield group
+
+
+@pytest.fixture(params=os.environ.get("TEST_BACKENDS", "fakeredis valkey gunicorn").split())
 def backend(request: pytest.FixtureRequest) -> str:
-    """What a test runs on: a faked server, a real one, or a whole service with a real one."""
+    """What a test runs on: a faked server, a real one, or a whole service with a real one.
+
+    ``TEST_BACKENDS`` names others: see `make compat-scaled`.
+    """
     return str(request.param)
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, backend: str) -> Client:
+def client(request: pytest.FixtureRequest, backend: str) -> Any:
     """An empty server of each kind."""
     match backend:
         case "fakeredis":
             return faked()
-        case "valkey":
-            real: Client = request.getfixturevalue("valkey_client")
-            return real
+        case "valkey" | "acl":
+            return request.getfixturevalue("valkey_client")
+        case "cluster":
+            return emptied(request.getfixturevalue("cluster_group").all_keys)
+        case "sentinel":
+            return emptied(request.getfixturevalue("sentinel_group").primaries()[0].client)
         case _:
-            behind = server_of(request.getfixturevalue("service"))
-            behind.flushall()
-            return behind
+            return emptied(server_of(request.getfixturevalue("service")))
 
 
 @pytest.fixture
-def store(client: Client) -> Store:
+def prefix(request: pytest.FixtureRequest, backend: str) -> str:
+    """What the name of every key starts with: a hash tag on a cluster, for tests of several keys at once."""
+    return "{kv:}" if backend == "cluster" and request.node.get_closest_marker("one_slot") else PREFIX
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, backend: str, client: Client, prefix: str) -> Iterator[Store]:
     """A store on each kind of server."""
-    return Store(client, key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES)
+    match backend:
+        case "cluster" | "sentinel":
+            reached = connect(request.getfixturevalue(f"{backend}_group").url, timeout_seconds=5, max_connections=8)
+        case "acl":
+            acl.allow(client, acl.documented())
+            url = acl.as_user(request.getfixturevalue("valkey_server").url)
+            reached = connect(url, timeout_seconds=5, max_connections=8)
+        case _:
+            reached = client
+    yield Store(reached, key_prefix=prefix, max_value_bytes=MAX_VALUE_BYTES)
+    reached.close()
 
 
 @pytest.fixture
@@ -105,10 +148,20 @@ def served(service: Service, contract: Contract) -> Ask:
     return service.ask(contract)
 
 
+class FakedClient(fakeredis.FakeRedis, Client):
+    """A client of ours whose server is faked."""
+
+
+def emptied(server: Any) -> Any:
+    """Empty a server."""
+    server.flushall()
+    return server
+
+
 def faked() -> Client:
     """Make an empty faked server."""
     server: Any = fakeredis.FakeServer()
-    client: Client = fakeredis.FakeRedis(server=server)
+    client = FakedClient(server=server)
     client.eval("return 0", 0)  # makes its Lua
     # The only function of a real server's Lua that we need and it lacks.
     server._lua_runtime.globals()[b"redis"][b"sha1hex"] = lambda value: tag_of(value).encode()

@@ -10,7 +10,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.settings import Settings
-from models.connection import Client
+from models.client import Client
 from models.store import Store
 from models.tokens import SCOPES, Tokens
 from tests.asking import Answer, Ask, in_process, pages, put_json, target_of

@@ -8,8 +8,9 @@ import redis
 from redis import exceptions
 
 from models import errors
-from models.connection import connect, read, translated, write
+from models.connection import connect, read, write
 from models.embedded import EmbeddedServer
+from models.translation import translated
 
 
 class Command:
@@ -34,6 +35,8 @@ BY_TEXT = {
     "READONLY You can't write against a read only replica.": errors.StoreReadOnly,
     "NOREPLICAS Not enough good replicas to write.": errors.StoreReadOnly,
     "NOPERM this user has no permissions": errors.StoreDenied,
+    "ACL failure in script: User flaskvstore has no permissions to run": errors.StoreDenied,
+    "The user executing the script can't run this command or subcommand": errors.StoreDenied,
     "NOAUTH Authentication required.": errors.StoreDenied,
     "ACL failure in script: User u has no permissions to run the 'set' command": errors.StoreDenied,
     "The user executing the script can't run this command or subcommand": errors.StoreDenied,
@@ -181,7 +184,7 @@ class TestConnecting:
             read(client.get, "key")
         client.close()
 
-    def test_a_connection_costs_one_command(self, valkey_server: EmbeddedServer) -> None:
+    def test_a_connection_costs_two_commands(self, valkey_server: EmbeddedServer) -> None:
         with redis.Redis.from_url(valkey_server.url) as other:
             other.config_resetstat()
             client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
@@ -191,4 +194,5 @@ class TestConnecting:
             calls = {name: entry["calls"] for name, entry in other.info("commandstats").items()}
             client.close()
         assert calls["cmdstat_hello"] == 1
+        assert calls["cmdstat_info"] == 1
         assert set(calls) <= {"cmdstat_hello", "cmdstat_get", "cmdstat_info", "cmdstat_config|resetstat"}

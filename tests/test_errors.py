@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import fakeredis
 import pytest
 from flask import Flask
 from redis import exceptions
@@ -17,33 +16,32 @@ from api.errors import PROBLEMS, RETRY_AFTER_SECONDS
 from api.settings import Settings
 from models import errors
 from models.change import Change
+from models.client import Client
 from models.entry import Record
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.transaction import Transaction
 from tests.asking import Answer, in_process
+from tests.conftest import faked
 from tests.contract import Contract
 
 
-class BrokenClient:
+class BrokenClient(Client):
     """A Redis client that fails at everything."""
 
     def __init__(self, error: Exception) -> None:
+        super().__init__()
         self.error = error
 
-    def register_script(self, _: str) -> Any:
-        return self._fail
+    def execute_command(self, *_: Any, **__: Any) -> None:
+        raise self.error
 
-    def __getattr__(self, _: str) -> Any:
-        return self._fail
-
-    def _fail(self, *_: Any, **__: Any) -> None:
+    def ask(self, *_: object) -> Any:
         raise self.error
 
 
 def broken_store(error: Exception) -> Store:
-    client: Any = BrokenClient(error)
-    return Store(client, key_prefix="kv:", max_value_bytes=1)
+    return Store(BrokenClient(error), key_prefix="kv:", max_value_bytes=1)
 
 
 def raising(error: Exception) -> Flask:
@@ -133,7 +131,7 @@ class TestTheStore:
         assert "secret" not in str(caught.value)
 
     def test_a_deletion_that_fails_half_way_says_so(self) -> None:
-        client: Any = fakeredis.FakeRedis()
+        client: Any = faked()
         store = Store(client, key_prefix="kv:", max_value_bytes=1)
         store.put({str(number): b"" for number in range(3_000)})
         unlink, calls = client.unlink, []

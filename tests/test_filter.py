@@ -2,14 +2,14 @@
 
 import re
 
-import fakeredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.connection import Client
+from models.client import Client
 from models.filter import FILTER_PATTERN, Filter
 from models.store import Store
+from tests.conftest import faked
 
 
 LETTERS = "wod*?[]^-\\$.\nü!"
@@ -53,7 +53,7 @@ def test_wildcards_in_a_row_are_one(text: str) -> None:
 
 
 def test_the_prefix_is_taken_literally() -> None:
-    store = Store(fakeredis.FakeRedis(), key_prefix="*", max_value_bytes=1)
+    store = Store(faked(), key_prefix="*", max_value_bytes=1)
     store.put({"a": b""})
 
     assert store.count(Filter.parse("$")) == 1

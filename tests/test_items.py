@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from models.connection import Client
+from models.client import Client
 from tests.asking import Answer, Ask, put_json, target_of
 from tests.cases import NOT_EXPIRIES, every_key, every_value
 
@@ -272,25 +272,27 @@ class TestConditions:
         assert ask("PUT", "/keys/a", b"3", {"If-Match": first.headers["ETag"]}).status == 412
         assert ask("GET", "/keys/a").json == {"a": "2"}
 
-    def test_put_on_all_of_them_only_if_all_exist(self, ask: Ask, client: Client) -> None:
-        client.set("kv:a", "1")
+    @pytest.mark.one_slot
+    def test_put_on_all_of_them_only_if_all_exist(self, ask: Ask, client: Client, prefix: str) -> None:
+        client.set(f"{prefix}a", "1")
         body, headers = b'{"a": "2", "b": "2", "c": "2"}', {"Content-Type": "application/json", "If-Match": "*"}
 
         answer = ask("PUT", "/keys", body, headers)
 
         assert (answer.status, answer.json["keys"]) == (412, ["b", "c"])
-        assert client.get("kv:a") == b"1"
-        client.mset({"kv:b": "1", "kv:c": "1"})
+        assert client.get(f"{prefix}a") == b"1"
+        client.mset({f"{prefix}b": "1", f"{prefix}c": "1"})
         assert ask("PUT", "/keys?expire_in=50", body, headers).json == {"stored": 3}
-        assert [client.ttl(f"kv:{key}") for key in "abc"] == [50, 50, 50]
+        assert [client.ttl(f"{prefix}{key}") for key in "abc"] == [50, 50, 50]
 
-    def test_put_on_all_of_them_only_if_none_exists(self, ask: Ask, client: Client) -> None:
-        client.set("kv:b", "1")
+    @pytest.mark.one_slot
+    def test_put_on_all_of_them_only_if_none_exists(self, ask: Ask, client: Client, prefix: str) -> None:
+        client.set(f"{prefix}b", "1")
 
         answer = ask("PUT", "/keys?a=2&b=2", headers={"If-None-Match": "*"})
 
         assert (answer.status, answer.json["keys"]) == (412, ["b"])
-        assert client.exists("kv:a") == 0
+        assert client.exists(f"{prefix}a") == 0
         assert ask("PUT", "/keys?a=2&c=2", headers={"If-None-Match": "*"}).json == {"stored": 2}
 
     @pytest.mark.parametrize(

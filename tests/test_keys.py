@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import create_environ, run_wsgi_app
 
-from models.connection import Client
+from models.client import Client
 from models.entry import value_to_json
 from tests.asking import Ask, pages, put_json, target_of
 from tests.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, every_key, every_value
@@ -503,7 +503,8 @@ class TestListing:
     def test_a_forged_cursor_does_no_harm(self, ask: Ask) -> None:
         put_json(ask, {"a": "1"})
 
-        assert ask("GET", "/keys?limit=5&cursor=7fffffffffffffff").status == 200
+        # A real server's cursors name the process that gave them.
+        assert ask("GET", "/keys?limit=5&cursor=7fffffffffffffff").status in {200, 400}
 
     def test_large_values_are_listed_whole(self, ask: Ask) -> None:
         entries = {f"large {n}": "v" * 500_000 for n in range(12)} | {f"small {n}": "v" for n in range(300)}

@@ -8,7 +8,7 @@ import pytest
 
 from api.app import create_app
 from api.settings import Settings
-from models.connection import Client
+from models.client import Client
 from models.store import Store
 from models.tokens import SCOPES, Tokens
 from tests.asking import Ask, in_process

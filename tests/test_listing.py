@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import scan
-from models.connection import Client
+from models.client import Client
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
 from tests.asking import Ask, pages, put_json

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.connection import Client
+from models.client import Client
 from models.entry import value_to_json
 from tests.asking import Answer, Ask
 from tests.cases import KEYS, VALUES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.connection import Client
+from models.client import Client
 from models.embedded import EmbeddedServer
 from tests.asking import Ask, over_http, put_json
 from tests.contract import Contract

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from api.app import create_app
 from api.errors import PROBLEM_JSON
 from api.settings import Settings
-from models.connection import Client
+from models.client import Client
 from models.entry import MAX_KEY_BYTES
 from models.store import Store
 from models.tokens import SCOPES, Tokens

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from api.server import ROOT, answers
-from api.settings import Address
-from models.connection import Client
+from models.client import Client
 from models.embedded import EmbeddedServer
 from models.tokens import Tokens
+from models.url import Address
 from tests.asking import Answer
 from tests.conftest import server_of
 from tests.contract import Contract

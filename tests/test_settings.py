@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import Address, Settings, variable_name
+from api.settings import Settings, variable_name
 from models.errors import StartError
+from models.url import Address
 
 
 GOOD = {
@@ -40,7 +41,19 @@ BAD = {
         "redis://host:x",
         "redis://host:99999",
         "redis://host/x",
-        "redis+cluster://host",
+        "redis+cluster://",
+        "redis+cluster://host/1",
+        "redis+cluster://host?db=1",
+        "redis+cluster://host,",
+        "redis+cluster://host:0,other",
+        "redis+cluster://host,other:x",
+        "redis+cluster://host,u:p@other:1:2",
+        "rediss+cluster://host",
+        "redis+sentinel://host",
+        "redis+sentinel://host/",
+        "redis+sentinel://host/service/x",
+        "redis+sentinel://host/service?password=x",
+        "redis://host,other",
         "unix://",
         "unix://relative?db=0",
         "redis://host?decode_responses=true",
@@ -112,7 +125,19 @@ def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "redis://h:1/0", "rediss://h?ssl_cert_reqs=none", "unix:///s?db=1", "redis://[::1]:1"]
+    "url",
+    [
+        "redis://h",
+        "redis://h:1/0",
+        "rediss://h?ssl_cert_reqs=none",
+        "unix:///s?db=1",
+        "unix://u:p@/s",
+        "redis://[::1]:1",
+        "redis+cluster://h",
+        "redis+cluster://u:p@h,other:7000,[::1]:7001",
+        "redis+sentinel://h/service",
+        "redis+sentinel://u:p@h:1,other/service/3?sentinel_username=u&sentinel_password=p",
+    ],
 )
 def test_the_usual_forms_of_a_url_are_taken(url: str) -> None:
     assert Settings.from_env({"FLASKVSTORE_REDIS_URL": url}).with_redis_url().redis_url == url

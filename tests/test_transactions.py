@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from models.connection import Client
+from models.client import Client
 from models.entry import value_to_json
 from tests.asking import Answer, Ask
 from tests.cases import KEYS, VALUES
@@ -23,8 +23,9 @@ def tag_of(ask: Ask, key: str) -> str:
 
 
 class TestDoing:
-    def test_all_of_it_is_done_and_reading_comes_first(self, ask: Ask, client: Client) -> None:
-        client.mset({"kv:a": "1", "kv:b": "2", "kv:c": "3"})
+    @pytest.mark.one_slot
+    def test_all_of_it_is_done_and_reading_comes_first(self, ask: Ask, client: Client, prefix: str) -> None:
+        client.mset({f"{prefix}a": "1", f"{prefix}b": "2", f"{prefix}c": "3"})
 
         answer = post(
             ask,
@@ -40,12 +41,13 @@ class TestDoing:
         assert answer.json == {"values": {"a": "1", "c": "3", "nothing": None}, "stored": 2, "deleted": 1}
         assert ask("GET", "/keys").json == {"a": "4", "b": "2", "new": "5"}
 
-    def test_the_expiry_is_for_what_is_written(self, ask: Ask, client: Client) -> None:
-        client.set("kv:b", "1")
+    @pytest.mark.one_slot
+    def test_the_expiry_is_for_what_is_written(self, ask: Ask, client: Client, prefix: str) -> None:
+        client.set(f"{prefix}b", "1")
 
         assert post(ask, {"get": ["b"], "put": {"a": "1"}, "expire_in": 60}).status == 200
 
-        assert (client.ttl("kv:a"), client.ttl("kv:b")) == (60, -1)
+        assert (client.ttl(f"{prefix}a"), client.ttl(f"{prefix}b")) == (60, -1)
 
     def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Client) -> None:
         client.set("kv:a", "1", ex=60)
@@ -58,6 +60,7 @@ class TestDoing:
         assert post(ask, {"if": {"a": None}}).json == {"values": {}, "stored": 0, "deleted": 0}
         assert post(ask, {"if": {"a": "*"}}).status == 412
 
+    @pytest.mark.one_slot
     @pytest.mark.parametrize("expire_in", [None, 60])
     def test_any_key_and_any_value_survive(self, ask: Ask, expire_in: int | None) -> None:
         values = {f"value {name}": {"base64": base64.b64encode(value).decode()} for name, value in VALUES.items()}
@@ -74,14 +77,16 @@ class TestDoing:
         assert post(ask, {"delete": list(put)}).json["deleted"] == len(put)
         assert ask("GET", "/keys").json == {}
 
+    @pytest.mark.one_slot
     def test_a_thousand_keys_are_one_round_trip(self, ask: Ask, client: Client, backend: str) -> None:
         put = {f"key {number}": str(number) for number in range(1_000)}
 
         assert post(ask, {"put": put}).json["stored"] == 1_000
-        if backend != "fakeredis":
+        is_one_server = backend not in {"fakeredis", "cluster"}
+        if is_one_server:
             client.config_resetstat()
         assert post(ask, {"get": list(put)}).json["values"] == put
-        if backend != "fakeredis":
+        if is_one_server:
             assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
 
     def test_a_tag_of_either_representation_is_taken(self, ask: Ask, client: Client) -> None:
@@ -98,10 +103,11 @@ class TestDoing:
 
 
 class TestFailing:
+    @pytest.mark.one_slot
     def test_nothing_is_done_if_a_condition_does_not_hold_and_its_keys_are_named(
-        self, ask: Ask, client: Client
+        self, ask: Ask, client: Client, prefix: str
     ) -> None:
-        client.mset({"kv:a": "1", "kv:b": "2"})
+        client.mset({f"{prefix}a": "1", f"{prefix}b": "2"})
 
         answer = post(
             ask,
@@ -116,11 +122,12 @@ class TestFailing:
         assert answer.json["keys"] == ["a", "b", "ü"]
         assert ask("GET", "/keys").json == {"a": "1", "b": "2"}
 
-    def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Client) -> None:
-        client.rpush("kv:list", "1")
+    @pytest.mark.one_slot
+    def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Client, prefix: str) -> None:
+        client.rpush(f"{prefix}list", "1")
 
         assert post(ask, {"if": {"list": "*"}, "put": {"a": "1"}}).code == "wrong_type"
-        assert client.exists("kv:a") == 0
+        assert client.exists(f"{prefix}a") == 0
 
     @pytest.mark.parametrize(
         "transaction",

@@ -1,0 +1,191 @@
+"""A client of one server: its pool of connections and its time limits. Nothing is ever sent twice here."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import Empty, LifoQueue
+from typing import Any, NamedTuple, Self, TypeVar, cast
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from models.change import tag_of
+from models.errors import StoreSaturated
+from models.translation import SATURATED, translated
+
+
+Answer = TypeVar("Answer")
+
+
+class Limits(NamedTuple):
+    """How long one command may wait for each of its parts, in seconds.
+
+    :param pool: for a free connection
+    :param connect: for a new connection, and as much again for its first words
+    :param answer: for the answer
+    """
+
+    pool: float
+    connect: float
+    answer: float
+
+    def times(self, seconds: float) -> Self:
+        """Make limits of shares.
+
+        :param seconds: the whole
+        """
+        return type(self)(*(share * seconds for share in self))
+
+
+# Together they fill the limit that was set. Where the server has to be asked for first, a quarter is for that.
+ALONE = Limits(pool=0.2, connect=0.4, answer=0.4)
+AMONG_MANY = Limits(pool=0.15, connect=0.25, answer=0.35)
+
+
+class Survey(NamedTuple):
+    """The servers that hold all keys, at one moment.
+
+    :param epoch: 32 bits; another number means that the cursors of SCAN mean something else
+    :param servers: a client for each, and the run id of its process
+    """
+
+    epoch: int
+    servers: list[tuple["Client", str]]
+
+
+class Client(redis.Redis):
+    """One server, which holds all keys. :class:`models.cluster.Cluster` does the same where many do."""
+
+    def together(self, names: Sequence[bytes]) -> bool:
+        """Tell whether one command may name all of these.
+
+        :param names: names of keys
+        """
+        del names
+        return True
+
+    def apart(
+        self, names: Sequence[bytes], command: Callable[["Client", Sequence[bytes]], Answer]
+    ) -> list[tuple[Sequence[bytes], Answer]]:
+        """Send a command for so many names at a time as it may name.
+
+        :param names: names of keys
+        :param command: sends it to a client, for some of the names
+        :return: those names each time, and what the command gave
+        """
+        return [(names, command(self, names))]
+
+    def ask(self, *command: object) -> tuple[str, Any]:
+        """Send a command, and tell who has answered.
+
+        :param command: its words
+        :return: the run id of the server's process, and the answer
+        """
+        pool: Any = self.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command)
+            answer = self.parse_response(connection, command[0])
+        finally:
+            pool.release(connection)
+        return getattr(connection, "run_id", ""), answer
+
+    def survey(self) -> Survey:
+        """Ask which servers there are."""
+        run_id, _ = self.ask("PING")
+        return Survey(int(run_id[:8] or "0", 16), [(self, run_id)])
+
+
+class Script:
+    """A Lua script, sent by its name and with its text only to a server that does not know it yet.
+
+    :param text: the script
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._sha = tag_of(text.encode())  # servers name scripts by their SHA-1, as we do values
+
+    def __call__(self, client: Client, keys: Sequence[bytes], args: Sequence[Any] = ()) -> Any:
+        """Run it.
+
+        :param client: where
+        :param keys: the names it may touch
+        :param args: what else it gets
+        """
+        try:
+            return client.evalsha(self._sha, len(keys), *keys, *args)
+        except exceptions.NoScriptError:
+            return client.eval(self._text, len(keys), *keys, *args)
+
+
+class Pool(redis.BlockingConnectionPool):
+    """A pool that tells "nothing was sent yet" from "something was": its own failures are already ours."""
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  # as its parent's
+        try:
+            return super().get_connection(*args, **kwargs)
+        except exceptions.RedisError as error:
+            if isinstance(error.__context__, Empty):
+                raise StoreSaturated(SATURATED) from error
+            raise translated(error) from error
+
+
+class _TimedQueue(LifoQueue[Any]):
+    """The free connections of a pool; tells how long one was waited for."""
+
+    def __init__(self, on_wait: Callable[[float], None], maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._on_wait = on_wait
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as its parent's
+        started = time.perf_counter()
+        try:
+            return super().get(block, timeout)
+        finally:
+            self._on_wait(time.perf_counter() - started)
+
+
+def open_client(
+    url: str, limits: Limits, *, max_connections: int, on_wait: Callable[[float], None] | None = None, **options: Any
+) -> Client:
+    """Make a client for a server; the first command opens the first connection.
+
+    :param url: ``redis://``, ``rediss://`` or ``unix://``
+    :param limits: how long a command may wait
+    :param max_connections: the most connections that this process keeps
+    :param on_wait: told the seconds that each command has waited for a free connection
+    :param options: further options for the pool
+    """
+    pool = Pool.from_url(
+        url,
+        max_connections=max_connections,
+        queue_class=LifoQueue if on_wait is None else partial(_TimedQueue, on_wait),
+        timeout=limits.pool,
+        socket_connect_timeout=limits.connect,
+        socket_timeout=limits.answer,
+        # redis-py would repeat ten times, INCR included, for up to a minute.
+        retry=Retry(NoBackoff(), 0),
+        # Three commands less for every connection.
+        driver_info=None,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        **{"redis_connect_func": _greet, **options},
+    )
+    return cast("Client", Client.from_pool(pool))
+
+
+def _greet(connection: Any) -> None:
+    """Say the first words on a new connection, and learn which process of the server it leads to.
+
+    Each process orders its keys by a secret of its own: a cursor of SCAN means nothing to any other.
+    """
+    connection.update_current_socket_timeout(connection.socket_connect_timeout / 2)
+    connection.on_connect()
+    connection.send_command("INFO", "server", check_health=False)
+    found = re.search(rb"\brun_id:([0-9a-f]+)", connection.read_response())
+    connection.run_id = found[1].decode() if found else ""
+    connection.update_current_socket_timeout(-1)
