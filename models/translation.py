@@ -63,7 +63,7 @@ _BY_WORD: dict[str, tuple[type[StoreError | WrongType], str]] = {
 }
 
 # How newer servers and Redis 7.0 say that a script may not do something; older ones say NOPERM.
-_DENIED_TO_A_SCRIPT = ("ACL failure in script", "The user executing the script can't run")
+_DENIED_TO_A_SCRIPT = ("ACL failure in script", "The user executing the script")
 
 # Redis 6.2 puts this before the error of a command that a script has called.
 _OF_A_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: -?")

@@ -38,8 +38,6 @@ BY_TEXT = {
     "ACL failure in script: User flaskvstore has no permissions to run": errors.StoreDenied,
     "The user executing the script can't run this command or subcommand": errors.StoreDenied,
     "NOAUTH Authentication required.": errors.StoreDenied,
-    "ACL failure in script: User u has no permissions to run the 'set' command": errors.StoreDenied,
-    "The user executing the script can't run this command or subcommand": errors.StoreDenied,
     "Error running script (call to f_7c4a): @user_script:1: The user executing the script can't": errors.StoreDenied,
     "BUSY Redis is busy running a script.": errors.StoreTimeout,
     "Error running script (call to f_7c4a): @user_script:1: WRONGTYPE Operation against": errors.WrongType,
