@@ -176,7 +176,7 @@ return skipped
 
 # ARGV: the length of the window in seconds. Gives the count in it, and the milliseconds until it ends.
 HIT = """
-local count = redis.call('INCR', KEYS[1])
+local count = redis.call('INCRBY', KEYS[1], 1)
 if count == 1 then
     redis.call('EXPIRE', KEYS[1], ARGV[1])
 end

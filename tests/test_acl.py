@@ -60,6 +60,17 @@ def test_the_documented_user_can_do_all_that_the_service_does(url: str) -> None:
     tour(url)
 
 
+def test_a_rate_limit_takes_the_keys_of_its_counters_and_no_other_command(url: str, valkey_client: Client) -> None:
+    with connect(url, timeout_seconds=2, max_connections=8) as client:
+        store = Store(client, key_prefix="kv:", max_value_bytes=100)
+        with pytest.raises(errors.StoreDenied):
+            store.hit("counter", window_seconds=60)
+
+        valkey_client.execute_command("ACL SETUSER", "flaskvstore", "~flaskvstore-hits:*")
+
+        assert store.hit("counter", window_seconds=60)[0] == 1
+
+
 @pytest.mark.parametrize("granted", GRANTED)
 def test_every_command_that_is_granted_is_needed(url: str, valkey_client: Client, granted: str) -> None:
     allow(valkey_client, ["flaskvstore", granted.replace("+", "-", 1)])
