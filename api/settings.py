@@ -1,120 +1,33 @@
 """Every setting: one field each, with its type, default, unit and meaning; the README's table is held against it."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from api.parsers import (
+    address,
+    metric_prefix,
+    one_of,
+    origins,
+    rate,
+    redis_url,
+    seconds,
+    status,
+    text,
+    whole_number,
+    yes_or_no,
+)
 from models.errors import StartError, TokensUnusable
 from models.tokens import Tokens
-from models.url import MAX_PORT, Address, StoreUrl
+from models.url import Address
 
 
 PREFIX = "FLASKVSTORE_"
 # What Gunicorn's parent takes as "the application cannot be loaded" and stops on, instead of trying again for ever.
 CANNOT_LOAD = 4
-
-
-def text(value: str) -> str:
-    """Take any text, as long as it is text."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("text in UTF-8") from None
-    return value
-
-
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Make a parser of whole numbers.
-
-    :param low: the smallest that is allowed
-    :param high: the largest that is allowed
-    """
-
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", value) or not low <= int(value) <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(value)
-
-    return parse
-
-
-def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Make a parser of durations.
-
-    :param low: the shortest that is allowed
-    :param high: the longest that is allowed
-    """
-
-    def parse(value: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or not low <= float(value) <= high:
-            raise ValueError(f"a number of seconds from {low} to {high}")
-        return float(value)
-
-    return parse
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Make a parser that takes some words only.
-
-    :param choices: the words
-    """
-
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError("one of " + ", ".join(choices))
-        return value
-
-    return parse
-
-
-def status(value: str) -> int:
-    """Read the status for a store that cannot answer."""
-    return int(one_of("500", "503")(value))
-
-
-def address(value: str) -> Address:
-    """Read ``HOST:PORT``; an IPv6 host stands in brackets."""
-    match = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]{1,5})", value)
-    if not match or int(match["port"]) > MAX_PORT:
-        raise ValueError("HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000")
-    return Address(match["v6"] or match["host"], int(match["port"]))
-
-
-def rate(value: str) -> str:
-    """Read a rate: so many requests in a unit of time."""
-    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
-        raise ValueError("NUMBER/UNIT with second, minute, hour or day, such as 100/minute")
-    return value
-
-
-def origins(value: str) -> tuple[str, ...]:
-    """Read origins of web pages (RFC 6454), separated by commas; ``*`` alone is every origin."""
-    listed = tuple(value.split(","))
-    if listed != ("*",) and not all(re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", each) for each in listed):
-        raise ValueError("*, or origins such as https://app.example.com, separated by commas")
-    return listed
-
-
-def yes_or_no(value: str) -> bool:
-    """Read a switch."""
-    return one_of("true", "false")(value) == "true"
-
-
-def metric_prefix(value: str) -> str:
-    """Read the prefix of metrics: words joined by dots."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", value):
-        raise ValueError("letters, digits, _ and -, in words joined by dots")
-    return value
-
-
-def redis_url(value: str) -> str:
-    """Read the URL of a store."""
-    StoreUrl.parse(value)
-    return value
 
 
 def setting(meaning: str, default: Any, parse: Callable[[str], Any], unit: str = "") -> Any:

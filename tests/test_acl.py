@@ -66,7 +66,7 @@ def test_a_rate_limit_takes_the_keys_of_its_counters_and_no_other_command(url: s
         with pytest.raises(errors.StoreDenied):
             store.hit("counter", window_seconds=60)
 
-        valkey_client.execute_command("ACL SETUSER", "flaskvstore", "~flaskvstore-hits:*")
+        allow(valkey_client, ["flaskvstore", "~flaskvstore-hits:*"])
 
         assert store.hit("counter", window_seconds=60)[0] == 1
 
