@@ -12,6 +12,7 @@ from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 
+from api.listener import drain
 from api.logs import LOGGER
 from api.settings import Settings, variable_name
 from models.child import spawn
@@ -22,8 +23,9 @@ from models.url import Address
 
 ROOT = Path(__file__).parent.parent
 BACKLOG_CONNECTIONS = 2048
-START_TIMEOUT_SECONDS = 60
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
+ANSWER_TIMEOUT_SECONDS = 5
+STOPS = {signal.SIGTERM, signal.SIGINT}
+SIGNALS = {*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 
 log = logging.getLogger(f"{LOGGER}.server")
 
@@ -61,11 +63,11 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
                 env=environ,
                 inherit=[listener.fileno()],
             )
-            # From here on the port is open for as long as Gunicorn has it open.
-            listener.close()
-            if answers(bound):
-                log.info(ready_line(bound, settings, embedded))
-            return supervise(gunicorn, embedded)
+            while gunicorn.poll() is None and not signal.sigpending() & STOPS:
+                if answers(bound):
+                    log.info(ready_line(bound, settings, embedded))
+                    break
+            return supervise(gunicorn, embedded, listener)
         finally:
             if gunicorn is not None and gunicorn.poll() is None:
                 gunicorn.terminate()
@@ -98,13 +100,13 @@ def listen(address: Address, *, to_everybody: bool) -> socket.socket:
 
 
 def answers(address: Address) -> bool:
-    """Wait for the first answer.
+    """Wait for an answer.
 
     :param address: where the service listens
-    :return: whether there was one; there is none if Gunicorn ended
+    :return: whether there was one in time
     """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    connection = http.client.HTTPConnection(host, address.port, timeout=START_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(host, address.port, timeout=ANSWER_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/health/live")
         return connection.getresponse().status == http.HTTPStatus.OK
@@ -135,11 +137,12 @@ def without_password(url: str | None) -> str:
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
-def supervise(gunicorn: subprocess.Popen[bytes], embedded: EmbeddedServer | None) -> int:
+def supervise(gunicorn: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:
     """Pass signals on, start the embedded server again when it dies, and return when Gunicorn has ended.
 
     :param gunicorn: its process
     :param embedded: the embedded server, if there is one
+    :param listener: the listening socket, which Gunicorn has as well; closed when the service is to stop
     """
     stopping = False
     while gunicorn.poll() is None:
@@ -148,7 +151,10 @@ def supervise(gunicorn: subprocess.Popen[bytes], embedded: EmbeddedServer | None
                 gunicorn.send_signal(signal.SIGHUP)
             case signal.SIGTERM | signal.SIGINT:
                 # The first time requests in flight are finished, the second time not.
+                if not stopping:
+                    drain(listener)
                 gunicorn.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
+                listener.close()
                 stopping = True
             case signal.SIGCHLD if embedded is not None and embedded.has_ended():
                 delay_seconds = embedded.restart_delay_seconds()
