@@ -21,8 +21,10 @@ from models.translation import MOVING, TIMEOUT, UNAVAILABLE, PartlyDone, transla
 from models.url import Address
 
 
-# A server that answers TRYAGAIN is asked again after this time, and the map of the slots not more often than this.
+# A server that answers TRYAGAIN is asked again after this time.
 PAUSE_SECONDS = 0.05
+# The map of the slots is asked for again after this time at the earliest, however much fails.
+LEARN_AGAIN_SECONDS = 0.2
 _SCRIPTS = {"EVALSHA", "EVAL"}
 # Answers that say "not here": nothing was done, so that even a write may go somewhere else.
 _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError, exceptions.NoScriptError)
@@ -218,7 +220,7 @@ class Cluster(Client):
     def _learn(self) -> None:
         """Ask for the map. If nobody answers the old one goes on to be used, until a server of it does not answer."""
         with self._learning:
-            if not self._is_stale or time.monotonic() < self._learned_at + PAUSE_SECONDS:
+            if not self._is_stale or time.monotonic() < self._learned_at + LEARN_AGAIN_SECONDS:
                 return
             try:
                 guide, ranges = self._guides.ask("CLUSTER SLOTS")
@@ -229,7 +231,7 @@ class Cluster(Client):
             finally:
                 self._learned_at = time.monotonic()
             owners: list[Address | None] = [None] * SLOTS
-            nodes = {guide: None}
+            nodes = {guide: None}  # in this order, each once
             for first, last, *replicated in ranges:
                 addresses = [_address(node, guide) for node in replicated]
                 nodes |= dict.fromkeys(addresses)
@@ -237,7 +239,8 @@ class Cluster(Client):
             self._owners = owners
             self._is_stale = False
             self._guides.addresses = [*nodes, *(a for a in self._guides.addresses if a not in nodes)]
-            self._servers = {a: server for a, server in self._servers.items() if a in set(owners)}
+            primaries = set(owners)
+            self._servers = {a: server for a, server in self._servers.items() if a in primaries}
 
     def _part(self, address: Address) -> "_Part":
         server = self._server(address)
@@ -281,7 +284,8 @@ def _after_asking(server: Client, args: tuple[Any, ...], options: dict[str, Any]
     pipeline: Any = server.pipeline(transaction=False)
     pipeline.execute_command("ASKING")
     pipeline.execute_command(*args, **options)
-    _, answer = pipeline.execute(raise_on_error=False)
-    if isinstance(answer, Exception):
-        raise answer
+    asked, answer = pipeline.execute(raise_on_error=False)
+    for each in (asked, answer):
+        if isinstance(each, exceptions.RedisError):
+            raise each
     return answer

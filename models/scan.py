@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from models import scripts
-from models.client import Client, Script, Survey
+from models.client import Client, Survey
 from models.connection import read
 from models.entry import Record
 from models.errors import CursorExpired, StoreChanged
@@ -35,7 +35,6 @@ PLACE_BITS = 16
 EXPIRED = (
     "The cursor is from before the store was started again or changed, and could miss keys. Start again without one."
 )
-_EXPORT = Script(scripts.EXPORT)
 
 
 class Scan:
@@ -133,9 +132,8 @@ class Scan:
         for names in scanned:
             for batch in ahead.cut(names):
                 records = []
-                for group, (values, expiries_in_ms, (seconds, microseconds)) in read(
-                    self._client.apart, batch, _EXPORT
-                ):
+                for group, answer in read(self._client.apart, batch, scripts.EXPORT):
+                    values, expiries_in_ms, (seconds, microseconds) = answer
                     now_ms = int(seconds) * 1000 + int(microseconds) // 1000
                     records += [
                         Record(name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))

@@ -4,6 +4,9 @@ They run on Redis 6.2 and newer and on Valkey, and name every key they touch in 
 https://redis.io/docs/latest/develop/programmability/eval-intro/.
 """
 
+from models.client import Script
+
+
 # Whether a condition holds for a value, which is false if there is none. See models/change.py for its two words.
 _HOLDS = """
 local function named(value, words)
@@ -21,10 +24,10 @@ end
 DONE, FAILED, MISSING, NO_NUMBER, TOO_LARGE = 1, 0, -1, -2, -3
 
 # ARGV: nothing. Gives the value, and the milliseconds until it expires (below 0 for never).
-GET = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}"
+GET = Script("return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}")
 
 # ARGV: match, none_match, value, seconds or "".
-PUT_ONE = f"""{_HOLDS}
+PUT_ONE = Script(f"""{_HOLDS}
 if not holds(redis.call('GET', KEYS[1]), ARGV[1], ARGV[2]) then
     return {FAILED}
 end
@@ -34,19 +37,19 @@ else
     redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
 end
 return {DONE}
-"""
+""")
 
 # ARGV: match, none_match.
-DELETE_ONE = f"""{_HOLDS}
+DELETE_ONE = Script(f"""{_HOLDS}
 if not holds(redis.call('GET', KEYS[1]), ARGV[1], ARGV[2]) then
     return {FAILED}
 end
 return redis.call('DEL', KEYS[1]) == 1 and {DONE} or {MISSING}
-"""
+""")
 
 # ARGV: match, none_match, "increment" or "append" or "", its operand, seconds or "never" or "", "keep" or "", the
 # largest value in bytes. Gives the outcome, the new value and its milliseconds, or the outcome and a size.
-PATCH = f"""{_HOLDS}
+PATCH = Script(f"""{_HOLDS}
 local name, operation, operand, expiry = KEYS[1], ARGV[3], ARGV[4], ARGV[5]
 local value = redis.call('GET', name)
 if not holds(value, ARGV[1], ARGV[2]) then
@@ -76,15 +79,15 @@ elseif expiry ~= '' and not (ARGV[6] == 'keep' and redis.call('PTTL', name) >= 0
     redis.call('EXPIRE', name, expiry)
 end
 return {{{DONE}, redis.call('GET', name), redis.call('PTTL', name)}}
-"""
+""")
 
 # ARGV: seconds or "", then the value for each of KEYS.
-PUT_EXPIRING = """
+PUT_EXPIRING = Script("""
 for i, name in ipairs(KEYS) do
     redis.call('SET', name, ARGV[i + 1], 'EX', ARGV[1])
 end
 return {}
-"""
+""")
 
 # ARGV: seconds or "", then the value for each of KEYS; writes only if all of them exist (or none of them does).
 # Gives the numbers of those that are in the way, counted from 1.
@@ -107,13 +110,13 @@ for i, name in ipairs(KEYS) do
 end
 return {{}}
 """
-PUT_IF_ALL_EXIST = _PUT_ALL_IF.format(wanted=1)
-PUT_IF_NONE_EXISTS = _PUT_ALL_IF.format(wanted=0)
+PUT_IF_ALL_EXIST = Script(_PUT_ALL_IF.format(wanted=1))
+PUT_IF_NONE_EXISTS = Script(_PUT_ALL_IF.format(wanted=0))
 
 # KEYS: those with a condition, those to read, those to write, those to delete. ARGV: how many of each, seconds or "",
 # then for each condition "*", "" (absent) or a tag, then the values.
 # Gives the numbers of the conditions that failed; and if none did, the values read and how many were deleted.
-TRANSACTION = """
+TRANSACTION = Script("""
 local conditions, reads, writes, deletes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local failed = {}
 for i = 1, conditions do
@@ -147,19 +150,19 @@ if deletes > 0 then
     deleted = redis.call('DEL', unpack(KEYS, first + writes + 1, first + writes + deletes))
 end
 return {failed, values, deleted}
-"""
+""")
 
 # ARGV: nothing. Gives the values, the milliseconds until each expires, and the server's clock.
-EXPORT = """
+EXPORT = Script("""
 local expiries = {}
 for i, name in ipairs(KEYS) do
     expiries[i] = redis.call('PTTL', name)
 end
 return {redis.call('MGET', unpack(KEYS)), expiries, redis.call('TIME')}
-"""
+""")
 
 # ARGV: for each of KEYS the second at which it expires, or "", and its value. Gives how many have expired meanwhile.
-IMPORT = """
+IMPORT = Script("""
 local now, skipped = tonumber(redis.call('TIME')[1]), 0
 for i, name in ipairs(KEYS) do
     local expires_at, value = ARGV[2 * i - 1], ARGV[2 * i]
@@ -172,13 +175,13 @@ for i, name in ipairs(KEYS) do
     end
 end
 return skipped
-"""
+""")
 
 # ARGV: the length of the window in seconds. Gives the count in it, and the milliseconds until it ends.
-HIT = """
+HIT = Script("""
 local count = redis.call('INCRBY', KEYS[1], 1)
 if count == 1 then
     redis.call('EXPIRE', KEYS[1], ARGV[1])
 end
 return {count, redis.call('PTTL', KEYS[1])}
-"""
+""")

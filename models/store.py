@@ -34,16 +34,6 @@ APART = (
     "The keys are in different hash slots of the cluster, which cannot change together. Use one hash tag: a part in "
     "braces that is the same in all of them, as in {user1}name and {user1}mail."
 )
-_GET = Script(scripts.GET)
-_PUT_ONE = Script(scripts.PUT_ONE)
-_DELETE_ONE = Script(scripts.DELETE_ONE)
-_PATCH = Script(scripts.PATCH)
-_PUT_EXPIRING = Script(scripts.PUT_EXPIRING)
-_PUT_IF_ALL_EXIST = Script(scripts.PUT_IF_ALL_EXIST)
-_PUT_IF_NONE_EXISTS = Script(scripts.PUT_IF_NONE_EXISTS)
-_TRANSACTION = Script(scripts.TRANSACTION)
-_IMPORT = Script(scripts.IMPORT)
-_HIT = Script(scripts.HIT)
 
 
 class Store:
@@ -80,7 +70,7 @@ class Store:
         :raises KeyNotFound: it does not exist
         :raises WrongType: it holds something else than a string
         """
-        content, expires_in_ms = read(_GET, self._client, [self._name(key)])
+        content, expires_in_ms = read(scripts.GET, self._client, [self._name(key)])
         if content is None:
             raise KeyNotFound(key)
         return Value(content, _seconds(expires_in_ms))
@@ -100,7 +90,7 @@ class Store:
         check_value_size(key, len(value), self.max_value_bytes)
         if condition == NONE:
             write(self._client.set, name, value, ex=expire_in)
-        elif write(_PUT_ONE, self._client, [name], [*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
+        elif write(scripts.PUT_ONE, self._client, [name], [*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
             raise PreconditionFailed([key])
 
     def put(self, values: Mapping[str, bytes], *, expire_in: int | None = None, condition: Condition = NONE) -> int:
@@ -131,7 +121,7 @@ class Store:
         if condition == NONE:
             write(self._client.apart, list(pairs), partial(_put, pairs, expire_in))
             return len(pairs)
-        script = _PUT_IF_NONE_EXISTS if condition.none_match else _PUT_IF_ALL_EXIST
+        script = scripts.PUT_IF_NONE_EXISTS if condition.none_match else scripts.PUT_IF_ALL_EXIST
         failed = write(self._together, script, list(pairs), [_or_empty(expire_in), *pairs.values()])
         if failed:
             keys = list(values)
@@ -154,7 +144,7 @@ class Store:
         """
         keep = "keep" if change.keep_expiry else ""
         arguments = [*condition, change.operation, change.operand, change.expiry, keep, self.max_value_bytes]
-        outcome, *result = write(_PATCH, self._client, [self._name(key)], arguments)
+        outcome, *result = write(scripts.PATCH, self._client, [self._name(key)], arguments)
         match outcome:
             case scripts.FAILED:
                 raise PreconditionFailed([key])
@@ -180,7 +170,7 @@ class Store:
         if condition == NONE:
             outcome = scripts.DONE if write(self._client.delete, name) else scripts.MISSING
         else:
-            outcome = write(_DELETE_ONE, self._client, [name], condition)
+            outcome = write(scripts.DELETE_ONE, self._client, [name], condition)
         if outcome == scripts.FAILED:
             raise PreconditionFailed([key])
         if outcome == scripts.MISSING:
@@ -202,7 +192,7 @@ class Store:
         # Without writes it is a read, which may be sent again.
         failed, *result = (write if put or delete else read)(
             self._together,
-            _TRANSACTION,
+            scripts.TRANSACTION,
             [self._name(key) for keys in (conditions, get, put, delete) for key in keys],
             [
                 *(len(conditions), len(get), len(put), len(delete), _or_empty(expire_in)),
@@ -304,7 +294,7 @@ class Store:
         :return: the count, and the seconds until it starts anew
         """
         # A hit that is counted twice because its answer was lost does no harm, so it may be sent again as a read is.
-        count, left_ms = read(_HIT, self._client, [HITS_PREFIX + self._prefix + counter.encode()], [window_seconds])
+        count, left_ms = read(scripts.HIT, self._client, [HITS_PREFIX + self._prefix + counter.encode()], [window_seconds])
         return count, left_ms / 1000
 
     def ping(self) -> None:
@@ -334,7 +324,7 @@ def _put(pairs: Mapping[bytes, bytes], expire_in: int | None, client: Client, na
     if expire_in is None:
         client.mset({name: pairs[name] for name in names})
     else:
-        _PUT_EXPIRING(client, names, [expire_in, *(pairs[name] for name in names)])
+        scripts.PUT_EXPIRING(client, names, [expire_in, *(pairs[name] for name in names)])
 
 
 def _unlink(client: Client, names: Sequence[bytes]) -> Any:
@@ -344,7 +334,7 @@ def _unlink(client: Client, names: Sequence[bytes]) -> Any:
 def _import(by_name: Mapping[bytes, list[Record]], client: Client, names: Sequence[bytes]) -> Any:
     records = [(name, record) for name in names for record in by_name[name]]
     args = [part for _, record in records for part in (_or_empty(record.expires_at), record.value)]
-    return _IMPORT(client, [name for name, _ in records], args)
+    return scripts.IMPORT(client, [name for name, _ in records], args)
 
 
 def _or_empty(seconds: int | None) -> int | str:

@@ -103,7 +103,7 @@ class KeyCollection(KeyResource):
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
     @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
     def put(self) -> Response:
-        """Store pairs, all of them in one atomic step or none.
+        """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
         The pairs come from a JSON object, from a form body, or from the query string, where each name but `expire_in`
         is a key: `PUT /keys?my_name=my_value&expire_in=60`.
@@ -126,7 +126,8 @@ class KeyCollection(KeyResource):
 
         `if` says for each key that it must have the value with this ETag, must exist (`"*"`), or must not (null); `get`
         reads before anything is written; `expire_in` is the expiry of what `put` writes. If a condition does not hold
-        nothing is done, and the answer names its key. All lists together have up to 1,000 keys.
+        nothing is done, and the answer names its key. All lists together have up to 1,000 keys. On a cluster they need
+        one hash tag, as in `{user1}name` and `{user1}mail`.
         """
         parse_query()
         refuse_condition()

@@ -1,6 +1,7 @@
 """Servers that replicate: a cluster, and a service behind Sentinels, on loopback and gone with this process."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,14 @@ class Node:
         """End it without a chance to say so."""
         self.process.kill()
         self.process.wait()
+
+    def pause(self) -> None:
+        """Let it hang: the machine takes connections for it, and nobody answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it, however it is."""

@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 
 import pytest
+from redis.crc import key_slot
 
 from models import errors
 from models.change import ANY, NEVER, Change, Condition
@@ -103,6 +104,25 @@ class TestOnACluster:
 
     def test_the_documented_user_can_do_all_that_the_service_does(self, url: str) -> None:
         tour(url)
+
+    def test_asking_is_needed_while_a_slot_moves(self, url: str, cluster_group: Group) -> None:
+        source, target, *_ = cluster_group.nodes
+        slot = next(n for n in range(5_000) if source.client.execute_command("CLUSTER COUNTKEYSINSLOT", n) == 0)
+        key = next(key for key in map(str, range(1_000_000)) if key_slot(f"kv:{key}".encode()) == slot)
+        ids = {node: node.client.execute_command("CLUSTER MYID").decode() for node in (source, target)}
+        target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+        source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+        try:
+            with connect(url, timeout_seconds=2, max_connections=8) as client:
+                store = Store(client, key_prefix="kv:", max_value_bytes=100)
+                store.put_one(key, b"1")
+                store.delete(key)
+                allow(target.client, ["flaskvstore", "-asking"])
+                with pytest.raises(errors.StoreDenied):
+                    store.put_one(key, b"1")
+        finally:
+            for node in (source, target):
+                node.client.execute_command("CLUSTER SETSLOT", slot, "STABLE")
 
     @pytest.mark.parametrize("granted", [word for word in ON_A_CLUSTER if word != "+asking"])
     def test_every_command_that_is_granted_is_needed(self, url: str, cluster_group: Group, granted: str) -> None:

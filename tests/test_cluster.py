@@ -1,6 +1,5 @@
 """A cluster: keys in many hash slots on several servers. The contract's suite runs on one by `make compat-scaled`."""
 
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,12 +220,12 @@ class TestSending:
             store = Store(client, key_prefix="kv:", max_value_bytes=100)
             increment = Change("increment", b"1")
             store.patch("n", increment)
-            node.process.send_signal(signal.SIGSTOP)
+            node.pause()
             try:
                 with pytest.raises(errors.OutcomeUnknown):
                     store.patch("n", increment)
             finally:
-                node.process.send_signal(signal.SIGCONT)
+                node.go_on()
 
             assert store.patch("n", increment).content == b"3"
 
@@ -250,7 +249,7 @@ class TestSending:
         if is_known:
             store.put(PAIRS)
         for node in own.nodes:
-            node.process.send_signal(signal.SIGSTOP)
+            node.pause()
 
         for call in (
             lambda: store.get("a"),

@@ -1,6 +1,5 @@
 """A primary behind Sentinels. The contract's suite runs on one by `make compat-scaled`."""
 
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,12 +94,12 @@ def test_a_write_whose_answer_is_lost_is_sent_once(sentinel_group: Group) -> Non
     with connect(sentinel_group.url, timeout_seconds=0.5, max_connections=8) as client:
         store = Store(client, key_prefix="kv:", max_value_bytes=100)
         store.patch("n", Change("increment", b"1"))
-        primary.process.send_signal(signal.SIGSTOP)
+        primary.pause()
         try:
             with pytest.raises(errors.OutcomeUnknown):
                 store.patch("n", Change("increment", b"1"))
         finally:
-            primary.process.send_signal(signal.SIGCONT)
+            primary.go_on()
 
         assert store.patch("n", Change("increment", b"1")).content == b"3"
 
@@ -128,7 +127,7 @@ def test_a_pool_without_a_free_connection_is_saturated_and_not_down(sentinel_gro
 def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_without_them(own: Group) -> None:
     known = Store(connect(own.url, timeout_seconds=2, max_connections=8), key_prefix="kv:", max_value_bytes=100)
     known.put_one("a", b"1")
-    own.guides[0].process.send_signal(signal.SIGSTOP)
+    own.guides[0].pause()
     own.guides[1].kill()
 
     started = time.monotonic()
