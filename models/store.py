@@ -294,7 +294,8 @@ class Store:
         :return: the count, and the seconds until it starts anew
         """
         # A hit that is counted twice because its answer was lost does no harm, so it may be sent again as a read is.
-        count, left_ms = read(scripts.HIT, self._client, [HITS_PREFIX + self._prefix + counter.encode()], [window_seconds])
+        name = HITS_PREFIX + self._prefix + counter.encode()
+        count, left_ms = read(scripts.HIT, self._client, [name], [window_seconds])
         return count, left_ms / 1000
 
     def ping(self) -> None:
