@@ -4,6 +4,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.access import register_access
+from api.application import Application
 from api.browsers import register_cors, register_security_headers
 from api.documentation import register_documentation
 from api.errors import register_error_handlers
@@ -29,7 +30,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
         metrics = Metrics(settings.statsd_host, settings.statsd_prefix)
     store = store or open_store(settings, measured=metrics is not None)
     tokens = settings.open_tokens()
-    app = Flask("flaskvstore", static_folder=None)
+    app = Application("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.extensions[STORE] = store
     app.extensions[SLOTS] = Slots(settings.max_lists)

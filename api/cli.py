@@ -21,6 +21,7 @@ def main() -> None:
 
 @main.command("serve")
 @click.option("--bind", metavar="HOST:PORT", help="Where to listen; 127.0.0.1:5000 unless told otherwise.")
+@click.option("--server", metavar="gunicorn|granian", help="What serves requests; gunicorn unless told otherwise.")
 @click.option("--workers", metavar="N", help="How many worker processes; 2 unless told otherwise.")
 @click.option("--redis-url", metavar="URL", help="A running Redis or Valkey; without it one is embedded.")
 @click.option("--data-dir", metavar="DIRECTORY", help="Where the embedded Valkey keeps its data; ./data by default.")

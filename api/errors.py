@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from api.logs import LOGGER
 from models import errors
 from models.errors import quoted
+from resources.responses import Answer
 
 
 PROBLEM_JSON = "application/problem+json"
@@ -103,49 +104,49 @@ def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
     app.register_error_handler(Exception, internal_error)
 
 
-def request_error(error: errors.RequestError) -> Response:
+def request_error(error: errors.RequestError) -> Answer:
     """Answer an error of the client."""
     return problem_response(PROBLEMS[type(error)], str(error), **error.members)
 
 
-def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> Response:
+def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> Answer:
     """Answer what is not the client's fault and may pass, and log the cause."""
     problem = PROBLEMS[type(error)]
     log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": g.request_id}})
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         problem = problem._replace(status=unavailable_status)
     response = problem_response(problem, str(error), **error.members)
-    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response.headers.add("Retry-After", str(RETRY_AFTER_SECONDS))
     return response
 
 
-def not_found(_: NotFound) -> Response:
+def not_found(_: NotFound) -> Answer:
     """Answer a URL that leads nowhere."""
     return problem_response(NOT_FOUND, f"There is nothing at {quoted(request.path)}. The documentation is at /.")
 
 
-def method_not_allowed(error: MethodNotAllowed) -> Response:
+def method_not_allowed(error: MethodNotAllowed) -> Answer:
     """Answer a method that a URL does not have."""
     allowed = ", ".join(sorted(error.valid_methods or ()))
     response = problem_response(METHOD_NOT_ALLOWED, f"{request.method} is not allowed here; allowed: {allowed}.")
-    response.headers["Allow"] = allowed
+    response.headers.add("Allow", allowed)
     return response
 
 
-def http_error(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Answer:
     """Answer any other error of Flask or Werkzeug, named after its status."""
     status = HTTPStatus(error.code or INTERNAL.status)
     problem = Problem(status.value, status.name.lower(), error.name)
     return problem_response(problem, error.description or error.name)
 
 
-def internal_error(error: Exception) -> Response:
+def internal_error(error: Exception) -> Answer:
     """Answer what nobody foresaw, and log where it happened."""
     log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": g.request_id}})
     return problem_response(INTERNAL, "The service has a fault. Its log says more under this request id.")
 
 
-def problem_response(problem: Problem, detail: str, **members: object) -> Response:
+def problem_response(problem: Problem, detail: str, **members: object) -> Answer:
     """Make the answer for a problem.
 
     :param problem: status, code and title
@@ -154,7 +155,9 @@ def problem_response(problem: Problem, detail: str, **members: object) -> Respon
     """
     document = problem_document(problem, detail, g.request_id) | members
     body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-    return Response(body, problem.status, problem.headers, mimetype=PROBLEM_JSON)
+    response = Answer(body, problem.status, PROBLEM_JSON)
+    response.headers.extend(problem.headers)
+    return response
 
 
 def problem_document(problem: Problem, detail: str, request_id: str) -> dict[str, object]:

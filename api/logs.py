@@ -1,6 +1,7 @@
 """Logging: to standard output, one line an event, JSON or plain text; and the line of each request."""
 
 import logging
+import os
 import re
 import sys
 from datetime import UTC, datetime
@@ -51,6 +52,27 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class LineHandler(logging.Handler):
+    """Writes each line at once, by one system call and so without a lock.
+
+    `logging.StreamHandler` locks, buffers and flushes: a line costs a fourth more.
+    """
+
+    def createLock(self) -> None:  # noqa: N802  # as its parent's
+        """Have none."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line.
+
+        :param record: the event
+        """
+        try:
+            os.write(sys.stdout.fileno(), f"{self.format(record)}\n".encode())
+        except Exception:  # noqa: BLE001  # no event may fail for its line, as in every handler of `logging`
+            self.handleError(record)
+
+
 class WithoutRequest(logging.Filter):
     """Cuts the request out of Gunicorn's own lines: there are keys and values in it."""
 
@@ -71,6 +93,10 @@ def logging_config(level: str, format_: str) -> dict[str, Any]:
     :param level: the least severe level
     :param format_: ``json``, ``text``, or ``auto`` for text on a terminal
     """
+    # No line names its place in the code, its thread or its process: a line costs a fourth less without looking them up
+    # (https://docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None  # noqa: SLF001  # documented there
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     if format_ == "auto":
         format_ = "text" if sys.stdout.isatty() else "json"
     formatter = TextFormatter if format_ == "text" else JsonFormatter
@@ -80,7 +106,7 @@ def logging_config(level: str, format_: str) -> dict[str, Any]:
         "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__name__}"}},
         "filters": {"without request": {"()": f"{WithoutRequest.__module__}.{WithoutRequest.__name__}"}},
         "handlers": {
-            "stdout": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stdout"},
+            "stdout": {"class": f"{LineHandler.__module__}.{LineHandler.__name__}", "formatter": "line"},
         },
         "root": {"level": "WARNING", "handlers": ["stdout"]},
         "loggers": {

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -18,17 +17,21 @@ Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
 
-@contextmanager
-def _measuring(operation: str) -> Iterator[None]:
-    started = time.perf_counter()
-    code = None
-    try:
-        yield
-    except StoreError as error:
-        code = PROBLEMS[type(error)].code
-        raise
-    finally:
-        store_operation(operation, time.perf_counter() - started, code)
+class _Measuring:
+    """Measures what happens within it; as a class, because `contextlib` makes a generator each time.
+
+    :param operation: what the store is asked
+    """
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        code = PROBLEMS[type(error)].code if isinstance(error, StoreError) else None
+        store_operation(self._operation, time.perf_counter() - self._started, code)
 
 
 def _measured(
@@ -36,7 +39,7 @@ def _measured(
 ) -> Callable[Concatenate[Store, Arguments], Answer]:
     @wraps(method)
     def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        with _measuring(method.__name__):
+        with _Measuring(method.__name__):
             return method(self, *args, **kwargs)
 
     return call
@@ -45,7 +48,7 @@ def _measured(
 def _steps(operation: str, items: Iterator[Item]) -> Iterator[Item]:
     """Measure the time that a stream spends in the store, and not that of whoever reads it."""
     while True:
-        with _measuring(operation):
+        with _Measuring(operation):
             item = next(items, None)
         if item is None:
             return
@@ -83,6 +86,6 @@ class MeasuredStore(Store):
         self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
     ) -> tuple[int, Iterator[dict[str, bytes | None]]]:
         """Measure both parts of a page: the search for its names, and the stream of its values."""
-        with _measuring("page"):
+        with _Measuring("page"):
             following, entries = super().page(pattern, cursor=cursor, limit=limit, values=values)
         return following, _steps("page", entries)

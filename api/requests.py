@@ -1,14 +1,16 @@
 """What happens around every request: its id, the check of its URL, its log line and its metrics."""
 
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g
+from flask.globals import request_ctx
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
@@ -35,12 +37,13 @@ class KeyConverter(BaseConverter):
 class Report:
     """What is told of the current request when its answer has been sent.
 
-    :param response: the answer
+    :param request: the request
+    :param response: its answer
     :param metrics: where to send metrics, if anywhere
     """
 
-    def __init__(self, response: Response, metrics: Metrics | None) -> None:
-        self._line = request_line(response)
+    def __init__(self, request: Request, response: Response, metrics: Metrics | None) -> None:
+        self._line = request_line(request, response)
         self._started = g.started
         self._send = None if metrics is None else metrics.observe(response.status_code)
 
@@ -91,14 +94,18 @@ def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
         g.started = time.perf_counter()
         if metrics is not None:
             start_measuring()
+        # Each use of Flask's `request` is a look-up of its own, which costs more than most of what is looked up.
+        request = request_ctx.request
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        g.request_id = given if WELL_FORMED_ID.fullmatch(given) else secrets.token_hex(16)
-        check_path()
+        # It names a request and keeps no secret: no system call for each.
+        g.request_id = given if WELL_FORMED_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        check_path(request)
 
     @app.after_request
     def end(response: Response) -> Response:
-        response.headers[REQUEST_ID_HEADER] = g.request_id
-        report = Report(response, metrics)
+        request = request_ctx.request
+        response.headers.add(REQUEST_ID_HEADER, g.request_id)
+        report = Report(request, response, metrics)
         if response.is_streamed:
             response.response = ReportedStream(response.response, report)
         else:
@@ -106,9 +113,10 @@ def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
         return response
 
 
-def check_path() -> None:
+def check_path(request: Request) -> None:
     """Refuse a path that is not what it seems: Werkzeug would replace bytes that are not UTF-8 without a word.
 
+    :param request: the request
     :raises NotFound: it starts with two slashes
     :raises InvalidEncoding: it has a fragment, or its percent-encoding is malformed or not UTF-8
     """
@@ -123,9 +131,10 @@ def check_path() -> None:
     check_encoding(path)
 
 
-def request_line(response: Response) -> dict[str, Any]:
-    """Say about the current request what is known before its answer is sent; never a key, never a value.
+def request_line(request: Request, response: Response) -> dict[str, Any]:
+    """Say about a request what is known before its answer is sent; never a key, never a value.
 
+    :param request: the request
     :param response: its answer
     """
     key = (request.view_args or {}).get("key")
@@ -133,8 +142,17 @@ def request_line(response: Response) -> dict[str, Any]:
     return {
         "request_id": g.request_id,
         "method": request.method,
-        "route": RULE_VARIABLE.sub(r"{\1}", request.url_rule.rule) if request.url_rule else None,
+        "route": route(request.url_rule.rule) if request.url_rule else None,
         "status": response.status_code,
         "key_bytes": None if key is None else len(key.encode(errors="surrogatepass")),
         "token": token and token.name,
     }
+
+
+@cache
+def route(rule: str) -> str:
+    """Write a rule of Werkzeug as Swagger does.
+
+    :param rule: one of the few rules that there are
+    """
+    return RULE_VARIABLE.sub(r"{\1}", rule)

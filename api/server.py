@@ -1,6 +1,7 @@
 """`flaskvstore serve`: runs Gunicorn and, where no URL is given, an embedded Valkey, and ends them in order."""
 
 import http.client
+import importlib.util
 import logging
 import os
 import signal
@@ -49,31 +50,43 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         if settings.tokens_file is not None:
             # Gunicorn runs in another directory.
             environ[variable_name("tokens_file")] = str(settings.tokens_file.absolute())
-        gunicorn = None
+        server = None
         try:
             if embedded is not None:
                 embedded.start()
                 environ = {**environ, variable_name("redis_url"): embedded.url}
-            gunicorn = spawn(
-                [
-                    *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_settings"),
-                    *("--bind", f"fd://{listener.fileno()}", "wsgi:app"),
-                ],
+            server = spawn(
+                server_command(settings.server, listener.fileno()),
                 cwd=ROOT,
                 env=environ,
                 inherit=[listener.fileno()],
             )
-            while gunicorn.poll() is None and not signal.sigpending() & STOPS:
+            while server.poll() is None and not signal.sigpending() & STOPS:
                 if answers(bound):
                     log.info(ready_line(bound, settings, embedded))
                     break
-            return supervise(gunicorn, embedded, listener)
+            return supervise(server, embedded, listener)
         finally:
-            if gunicorn is not None and gunicorn.poll() is None:
-                gunicorn.terminate()
-                gunicorn.wait()
+            if server is not None and server.poll() is None:
+                server.terminate()
+                server.wait()
             if embedded is not None:
                 embedded.stop()
+
+
+def server_command(name: str, listener: int) -> list[str]:
+    """Give the command of a server.
+
+    :param name: ``gunicorn`` or ``granian``
+    :param listener: the file descriptor of the listening socket
+    :raises StartError: it is not installed
+    """
+    if importlib.util.find_spec(name) is None:
+        raise StartError(f"{variable_name('server')} is {name}, which is not installed: it is in flaskvstore[{name}].")
+    if name == "granian":
+        return [sys.executable, "-m", "api.granian_server", str(listener)]
+    settings = ("--config", "python:api.gunicorn_settings", "--bind", f"fd://{listener}")
+    return [sys.executable, "-m", "gunicorn", *settings, "wsgi:app"]
 
 
 def listen(address: Address, *, to_everybody: bool) -> socket.socket:
@@ -137,23 +150,23 @@ def without_password(url: str | None) -> str:
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
-def supervise(gunicorn: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:
-    """Pass signals on, start the embedded server again when it dies, and return when Gunicorn has ended.
+def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:
+    """Pass signals on, start the embedded server again when it dies, and return when the server has ended.
 
-    :param gunicorn: its process
+    :param server: the process of Gunicorn or Granian
     :param embedded: the embedded server, if there is one
     :param listener: the listening socket, which Gunicorn has as well; closed when the service is to stop
     """
     stopping = False
-    while gunicorn.poll() is None:
+    while server.poll() is None:
         match signal.sigwait(SIGNALS):
             case signal.SIGHUP:
-                gunicorn.send_signal(signal.SIGHUP)
+                server.send_signal(signal.SIGHUP)
             case signal.SIGTERM | signal.SIGINT:
                 # The first time requests in flight are finished, the second time not.
                 if not stopping:
                     drain(listener)
-                gunicorn.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
+                server.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
                 listener.close()
                 stopping = True
             case signal.SIGCHLD if embedded is not None and embedded.has_ended():
@@ -162,4 +175,4 @@ def supervise(gunicorn: subprocess.Popen[bytes], embedded: EmbeddedServer | None
                 signal.setitimer(signal.ITIMER_REAL, delay_seconds)
             case signal.SIGALRM if embedded is not None:
                 embedded.run()
-    return max(gunicorn.returncode, os.EX_OK) if stopping else gunicorn.returncode or os.EX_SOFTWARE
+    return max(server.returncode, os.EX_OK) if stopping else server.returncode or os.EX_SOFTWARE

@@ -124,6 +124,11 @@ class Settings:
         metric_prefix,
     )
     bind: Address = setting("Where the service listens.", Address("127.0.0.1", 5000), address)
+    server: str = setting(
+        "What serves requests: gunicorn, or granian, which needs the extra `flaskvstore[granian]`. Only for `serve`.",
+        "gunicorn",
+        one_of("gunicorn", "granian"),
+    )
     workers: int = setting("How many worker processes serve requests.", 2, whole_number(1, 256), "processes")
     data_dir: Path = setting("Where the embedded Valkey keeps its data.", Path("data"), Path)
     durability: str = setting(

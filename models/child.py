@@ -47,5 +47,10 @@ def spawn(
 def _in_child() -> None:
     # The parent blocks the signals that it waits for, and a child would inherit that.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let Linux send this process SIGTERM when its parent ends."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -4,6 +4,7 @@ What is there from the first step to the last is never missed; see https://redis
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, TypeVar
 
 from models import scripts
@@ -131,16 +132,16 @@ class Scan:
         ahead = ReadAhead()
         for names in scanned:
             for batch in ahead.cut(names):
-                records = []
+                records: list[Record] = []
                 for group, answer in read(self._client.apart, batch, scripts.EXPORT):
                     values, expiries_in_ms, (seconds, microseconds) = answer
                     now_ms = int(seconds) * 1000 + int(microseconds) // 1000
                     records += [
-                        Record(name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
-                        for name, value, ms in zip(group, values, expiries_in_ms, strict=True)
+                        (name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
+                        for name, value, ms in zip(group, values, expiries_in_ms or repeat(-1), strict=False)
                         if value is not None and len(name) > len(self._prefix)
                     ]
-                ahead.learn(len(batch), [record.value for record in records])
+                ahead.learn(len(batch), [value for _, value, _ in records])
                 yield records
 
     def _step(

@@ -193,7 +193,7 @@ class Store:
         failed, *result = (write if put or delete else read)(
             self._together,
             scripts.TRANSACTION,
-            [self._name(key) for keys in (conditions, get, put, delete) for key in keys],
+            [self._prefix + key_bytes(key) for keys in (conditions, get, put, delete) for key in keys],
             [
                 *(len(conditions), len(get), len(put), len(delete), _or_empty(expire_in)),
                 *conditions.values(),
@@ -273,7 +273,7 @@ class Store:
         """
         by_name: dict[bytes, list[Record]] = {}
         for record in records:
-            by_name.setdefault(self._prefix + record.key, []).append(record)
+            by_name.setdefault(self._prefix + record[0], []).append(record)
         return sum(skipped for _, skipped in write(self._client.apart, list(by_name), partial(_import, by_name)))
 
     def check(self, record: Record) -> None:
@@ -283,8 +283,9 @@ class Store:
         :raises InvalidKey: its key has no byte, or too many
         :raises ValueTooLarge: its value is too large
         """
-        check_key_size(record.key)
-        check_value_size(record.key.decode(errors="backslashreplace"), len(record.value), self.max_value_bytes)
+        key, value, _ = record
+        check_key_size(key)
+        check_value_size(key.decode(errors="backslashreplace"), len(value), self.max_value_bytes)
 
     def hit(self, counter: str, *, window_seconds: int) -> tuple[int, float]:
         """Count in a counter beside the keys, which starts anew after a while.
@@ -334,7 +335,7 @@ def _unlink(client: Client, names: Sequence[bytes]) -> Any:
 
 def _import(by_name: Mapping[bytes, list[Record]], client: Client, names: Sequence[bytes]) -> Any:
     records = [(name, record) for name in names for record in by_name[name]]
-    args = [part for _, record in records for part in (_or_empty(record.expires_at), record.value)]
+    args = [part for _, (_, value, expires_at) in records for part in (_or_empty(expires_at), value)]
     return scripts.IMPORT(client, [name for name, _ in records], args)
 
 

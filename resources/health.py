@@ -1,6 +1,5 @@
 """Health checks for orchestrators."""
 
-from flask import Response
 from flask_restx import Namespace
 
 from models.errors import NotReady
@@ -8,7 +7,7 @@ from models.schema import HEALTH
 from resources.base import StoreResource
 from resources.declarations import answers
 from resources.parameters import parse_query
-from resources.responses import json_response
+from resources.responses import Answer, json_response
 
 
 ns = Namespace("health", path="/health", description="Is the service well?")
@@ -20,13 +19,13 @@ class Liveness(StoreResource):
     """Whether this process works."""
 
     @answers(ns, HEALTH, "It does.", 400)
-    def get(self) -> Response:
+    def get(self) -> Answer:
         """Check that the service runs; the store is not asked."""
         parse_query()
         return json_response({"status": "ok"})
 
     @answers(ns, None, "It does; there is no body.", 400)
-    def head(self) -> Response:
+    def head(self) -> Answer:
         """Check that the service runs, without a body."""
         return self.get()
 
@@ -37,7 +36,7 @@ class Readiness(StoreResource):
     """Whether requests would succeed."""
 
     @answers(ns, HEALTH, "They would.", 400, 503)
-    def get(self) -> Response:
+    def get(self) -> Answer:
         """Check that the store answers, and that the service is not about to stop."""
         parse_query()
         if self.is_stopping:
@@ -46,6 +45,6 @@ class Readiness(StoreResource):
         return json_response({"status": "ok"})
 
     @answers(ns, None, "They would; there is no body.", 400, 503)
-    def head(self) -> Response:
+    def head(self) -> Answer:
         """Check that the store answers, without a body."""
         return self.get()

@@ -1,6 +1,7 @@
 """JSON bodies (RFC 8259), read strictly: in UTF-8, and no name twice in one object."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from flask import request
@@ -13,8 +14,8 @@ from resources.body import read_bytes
 JSON = "application/json"
 
 
-class Members(list[tuple[str, Any]]):
-    """The members of a JSON object in their order, a name that comes twice included."""
+class Repeated(list[tuple[str, Any]]):
+    """The members of a JSON object that names one of them twice."""
 
 
 def is_json(*media_types: str) -> bool:
@@ -46,17 +47,34 @@ def unsupported(*media_types: str) -> UnsupportedBody:
     return UnsupportedBody(f"The body's Content-Type is {given}: it must be {' or '.join(media_types)}, in UTF-8.")
 
 
-def parse_object(text: bytes) -> Members:
-    """Parse an object; the objects within it become dicts.
+def parse_object(text: bytes) -> list[tuple[str, Any]]:
+    """Parse an object, and give its members in their order, a name that comes twice included.
 
     :param text: JSON in UTF-8
     :raises InvalidBody: it is not an object, or an object within it names a member twice
     """
+    repeated: list[Repeated] = []
+
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Repeated:
+        members = dict(pairs)
+        if len(members) == len(pairs):
+            return members
+        repeated.append(Repeated(pairs))
+        return repeated[-1]
+
+    parsed = _parsed(text, named)
+    if not isinstance(parsed, dict | Repeated):
+        raise InvalidBody('The body must be a JSON object, such as {"key": "value"}.')
+    for within in repeated:
+        if within is not parsed:
+            unique(within, InvalidBody)
+    return parsed if isinstance(parsed, Repeated) else list(parsed.items())
+
+
+def _parsed(text: bytes, named: Callable[[list[tuple[str, Any]]], object]) -> object:
     try:
         # Not orjson, which keeps the last of two members with one name without a word.
-        parsed = json.loads(text.decode(), object_pairs_hook=Members)
-        if isinstance(parsed, Members):
-            return Members((name, _plain(value)) for name, value in parsed)
+        return json.loads(text.decode(), object_pairs_hook=named)
     except UnicodeDecodeError as error:
         raise InvalidBody(f"The body is not UTF-8 at byte {error.start}.", position=error.start) from None
     except json.JSONDecodeError as error:
@@ -65,10 +83,3 @@ def parse_object(text: bytes) -> Members:
         ) from None
     except (RecursionError, ValueError):
         raise InvalidBody("The body cannot be read: it is nested too deeply or a number is too long.") from None
-    raise InvalidBody('The body must be a JSON object, such as {"key": "value"}.')
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Members):
-        return {name: _plain(member) for name, member in unique(value, InvalidBody).items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value

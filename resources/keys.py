@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from flask import Response, request
+from flask import request
 from flask_restx import Namespace
 
 from models.change import NONE, tag_of
@@ -34,7 +34,7 @@ from resources.parameters import (
 )
 from resources.patch import read_patch
 from resources.representations import ITEM_TYPES, negotiate, represent
-from resources.responses import cached, json_response, list_response, object_chunks
+from resources.responses import Answer, cached, json_response, list_response, object_chunks
 from resources.transaction import read_transaction, scopes_of
 
 
@@ -69,7 +69,7 @@ class KeyCollection(KeyResource):
 
     @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, NDJSON])
     @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
-    def get(self) -> Response:
+    def get(self) -> Answer:
         """List keys and values.
 
         Without `limit` everything is streamed, however much it is. A key that is there throughout is never missed.
@@ -86,23 +86,23 @@ class KeyCollection(KeyResource):
         following, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
         response = list_response(object_chunks(entries), JSON, self.slots)
         if following:
-            response.headers["Link"] = _link(pattern.text, values=values, limit=limit, cursor=following)
+            response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=following))
         return response
 
     @ns.doc(params=documented(FILTER))
     @key_answers(ns, None, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
-    def head(self) -> Response:
+    def head(self) -> Answer:
         """Count keys."""
         (pattern,) = parse_query(FILTER)
-        response = Response(headers={"Total-Count": str(self.store.count(pattern))}, content_type=JSON)
-        # It would say 0, which is not the length of what GET sends.
-        response.automatically_set_content_length = False
-        return cached(response)
+        # Without a body, and so without the length of one.
+        response = cached(Answer(content_type=JSON))
+        response.headers.add("Total-Count", str(self.store.count(pattern)))
+        return response
 
     @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
     @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
-    def put(self) -> Response:
+    def put(self) -> Answer:
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
         The pairs come from a JSON object, from a form body, or from the query string, where each name but `expire_in`
@@ -121,7 +121,7 @@ class KeyCollection(KeyResource):
 
     @ns.expect((TRANSACTION, "What to do."))
     @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415)
-    def post(self) -> Response:
+    def post(self) -> Answer:
         """Check, read, write and delete keys in one atomic step: a transaction.
 
         `if` says for each key that it must have the value with this ETag, must exist (`"*"`), or must not (null); `get`
@@ -139,7 +139,7 @@ class KeyCollection(KeyResource):
 
     @ns.doc(params=documented(FILTER_TO_DELETE))
     @key_answers(ns, DELETED, "They are deleted.")
-    def delete(self) -> Response:
+    def delete(self) -> Answer:
         """Delete all keys, or those that a filter matches."""
         (pattern,) = parse_query(FILTER_TO_DELETE)
         refuse_condition()
@@ -153,7 +153,7 @@ class KeyItem(KeyResource):
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
-    def get(self, key: str) -> Response:
+    def get(self, key: str) -> Answer:
         """Read one key.
 
         With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes.
@@ -164,14 +164,14 @@ class KeyItem(KeyResource):
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, None, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
-    def head(self, key: str) -> Response:
+    def head(self, key: str) -> Answer:
         """Check whether a key exists."""
-        response: Response = self.get(key)
+        response: Answer = self.get(key)
         return response
 
     @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY})
     @key_answers(ns, STORED, "It is written.", 409, 412, 413, headers=ETAG)
-    def put(self, key: str) -> Response:
+    def put(self, key: str) -> Answer:
         """Store one key: the bytes of the body are its value.
 
         `If-Match` makes it a compare-and-set, `If-Match: *` an update of what exists, `If-None-Match: *` a creation.
@@ -181,13 +181,13 @@ class KeyItem(KeyResource):
         value = read_bytes()
         self.store.put_one(key, value, expire_in=expire_in, condition=condition)
         response = json_response({"stored": 1})
-        response.headers["ETag"] = entity_tag(tag_of(value), json=False)
+        response.headers.add("ETag", entity_tag(tag_of(value), json=False))
         return response
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @ns.expect((CHANGE, "The change."))
     @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, headers=OF_AN_ITEM)
-    def patch(self, key: str) -> Response:
+    def patch(self, key: str) -> Answer:
         """Change one key: increment it, append to it, or set or remove its expiry.
 
         An increment and an append make the key if it is missing, and leave its expiry as it is unless they say
@@ -199,7 +199,7 @@ class KeyItem(KeyResource):
 
     @ns.doc(params=CONDITIONS)
     @key_answers(ns, DELETED, "It is deleted.", 404, 409, 412)
-    def delete(self, key: str) -> Response:
+    def delete(self, key: str) -> Answer:
         """Delete one key."""
         parse_query()
         self.store.delete(key, condition=read_condition())

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from flask import Response, request
+from flask import request
 from werkzeug.datastructures import MIMEAccept
 
 from models.change import Condition, tag_of
@@ -10,7 +10,7 @@ from models.entry import Value, value_to_json
 from models.errors import NotAcceptable, PreconditionFailed, quoted
 from resources.conditions import entity_tag
 from resources.json_body import JSON
-from resources.responses import cached, json_response
+from resources.responses import Answer, cached, json_response
 
 
 BYTES = "application/octet-stream"
@@ -36,7 +36,7 @@ def negotiate(*offered: str) -> str:
     return best
 
 
-def represent(key: str, value: Value, media_type: str, condition: Condition) -> Response:
+def represent(key: str, value: Value, media_type: str, condition: Condition) -> Answer:
     """Show a key, or say that the client knows it already.
 
     :param key: the key
@@ -50,17 +50,17 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
     if condition.holds(value.content):
         response = _whole(key, value.content, media_type)
     else:
-        response = Response(status=HTTPStatus.NOT_MODIFIED)
-    cached(response).headers["ETag"] = entity_tag(tag_of(value.content), json=media_type == JSON)
+        response = Answer(status=HTTPStatus.NOT_MODIFIED)
+    cached(response).headers.add("ETag", entity_tag(tag_of(value.content), json=media_type == JSON))
     if value.expire_in is not None:
-        response.headers["Expire-In"] = str(value.expire_in)
+        response.headers.add("Expire-In", str(value.expire_in))
     return response
 
 
-def _whole(key: str, content: bytes, media_type: str) -> Response:
+def _whole(key: str, content: bytes, media_type: str) -> Answer:
     if media_type == JSON:
         return json_response({key: value_to_json(content)})
-    response = Response(content, content_type=media_type)
+    response = Answer(content, content_type=media_type)
     # The bytes are anybody's: a browser must neither guess what they are nor run them.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "sandbox"

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from flask import Response
+from werkzeug.datastructures import Headers
 
 from models.entry import value_to_json
 from models.errors import TooManyLists
@@ -17,12 +18,31 @@ from resources.json_body import JSON
 WHOLE_BYTES = 64 * 1024
 
 
-def json_response(body: Any) -> Response:
+class Answer(Response):
+    """A response of ours, whose headers are complete and whose body is bytes.
+
+    Werkzeug would copy and search the headers, and wrap the body, once more for each (a GET of one key: 4 % more CPU
+    time).
+    """
+
+    default_mimetype = None
+
+    def __init__(
+        self, body: bytes | Iterable[bytes] | None = None, status: int = 200, content_type: str | None = None
+    ) -> None:
+        super().__init__(body, status, content_type=content_type, direct_passthrough=True)
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:  # noqa: ARG002  # as its parent's
+        """Give the headers as they are."""
+        return self.headers
+
+
+def json_response(body: Any) -> Answer:
     """Send JSON.
 
     :param body: what to encode
     """
-    return Response(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), mimetype=JSON)
+    return Answer(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
 class Slots:
@@ -74,7 +94,7 @@ class LongList:
             self._rest.close()
 
 
-def list_response(chunks: Generator[bytes], media_type: str, slots: Slots) -> Response:
+def list_response(chunks: Generator[bytes], media_type: str, slots: Slots) -> Answer:
     """Send a list of any length.
 
     Its start is read before anything is sent, so that a store that is down gives an error and not half an answer. If it
@@ -89,17 +109,18 @@ def list_response(chunks: Generator[bytes], media_type: str, slots: Slots) -> Re
     for chunk in chunks:
         head += chunk
         if len(head) > WHOLE_BYTES:
-            return cached(Response(LongList(bytes(head), chunks, slots), content_type=media_type))
-    return cached(Response(bytes(head), content_type=media_type))
+            return cached(Answer(LongList(bytes(head), chunks, slots), content_type=media_type))
+    return cached(Answer(bytes(head), content_type=media_type))
 
 
-def cached(response: Response) -> Response:
+def cached(response: Answer) -> Answer:
     """Tell caches that they have to ask each time, and that the answer depends on what the client accepts.
 
     :param response: an answer to GET or HEAD
     """
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["Vary"] = "Accept"
+    # Not by assignment, which searches for one that is there already.
+    response.headers.add("Cache-Control", "no-cache")
+    response.headers.add("Vary", "Accept")
     return response
 
 

@@ -23,6 +23,8 @@ from tests.contract import Contract
 
 PROGRAM = Path(sys.executable).with_name("flaskvstore")
 START_SECONDS = 30
+# Gunicorn, or what `make granian` names.
+WSGI_SERVER = os.environ.get("TEST_WSGI_SERVER", "gunicorn")
 
 
 class Service:
@@ -61,7 +63,7 @@ def need(found: object, what: str) -> None:
 def environment(**variables: str) -> dict[str, str]:
     """Give the environment of this process without settings of ours, and with some."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FLASKVSTORE_")}
-    return {**clean, **variables}
+    return {**clean, "FLASKVSTORE_SERVER": WSGI_SERVER, **variables}
 
 
 @contextlib.contextmanager

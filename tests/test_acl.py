@@ -13,7 +13,6 @@ from models.change import ANY, NEVER, Change, Condition
 from models.client import Client
 from models.connection import connect
 from models.embedded import EmbeddedServer
-from models.entry import Record
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.transaction import Transaction
@@ -51,7 +50,7 @@ def tour(url: str) -> None:
         assert sum(map(len, store.entries(EVERY_KEY))) == store.count(EVERY_KEY) == 4
         store.page(EVERY_KEY, cursor=0, limit=1)
         records = [record for batch in store.export_records(EVERY_KEY) for record in batch]
-        store.import_records([*records, Record(b"c", b"", 4_000_000_000)])
+        store.import_records([*records, (b"c", b"", 4_000_000_000)])
         store.delete("a", condition=Condition(ANY, ""))
         store.delete("b")
         assert store.delete_matching(EVERY_KEY) == 3

@@ -12,7 +12,6 @@ from models.change import ANY, Change, Condition
 from models.client import Client
 from models.connection import connect, read, write
 from models.embedded import EmbeddedServer
-from models.entry import Record
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
 from models.transaction import Transaction
@@ -62,7 +61,7 @@ class TestSpreading:
         assert {key: value for batch in store.entries(EVERY_KEY) for key, value in batch.items()} == PAIRS
         assert sum(map(len, store.entries(EVERY_KEY, values=False))) == store.count(EVERY_KEY) == 500
         exported = [record for batch in store.export_records(EVERY_KEY) for record in batch]
-        assert {record.key.decode(): record.value for record in exported} == PAIRS
+        assert {key.decode(): value for key, value, _ in exported} == PAIRS
         assert store.delete_matching(Filter.parse("key 1$")) == 111
         assert store.delete_matching(EVERY_KEY) == 389
 
@@ -70,8 +69,8 @@ class TestSpreading:
         store.put(PAIRS, expire_in=100)
         assert {cluster_group.all_keys.ttl(f"kv:{key}") for key in PAIRS} <= {99, 100}
 
-        records = [Record(key.encode(), b"new", None) for key in PAIRS]
-        skipped = store.import_records([*records, Record(b"key 1", b"newer", None), Record(b"old", b"", 1)])
+        records = [(key.encode(), b"new", None) for key in PAIRS]
+        skipped = store.import_records([*records, (b"key 1", b"newer", None), (b"old", b"", 1)])
 
         assert skipped == 1
         values = {key: value for batch in store.entries(EVERY_KEY) for key, value in batch.items()}

@@ -17,7 +17,6 @@ from api.settings import Settings
 from models import errors
 from models.change import Change
 from models.client import Client
-from models.entry import Record
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.transaction import Transaction
@@ -65,7 +64,7 @@ METHODS: dict[str, Callable[[Store], Any]] = {
     "patch": lambda store: store.patch("key", Change("append", b"")),
     "transact": lambda store: store.transact(Transaction({}, ["key"], {}, [], None)),
     "export_records": lambda store: list(store.export_records(EVERY_KEY)),
-    "import_records": lambda store: store.import_records([Record(b"key", b"", None)]),
+    "import_records": lambda store: store.import_records([(b"key", b"", None)]),
     "delete": lambda store: store.delete("key"),
     "delete_matching": lambda store: store.delete_matching(EVERY_KEY),
     "count": lambda store: store.count(EVERY_KEY),

@@ -111,7 +111,20 @@ def test_a_stream_is_one_datagram_at_its_end(ask: Ask, statsd: Statsd) -> None:
 def test_gunicorn_sends_its_own_under_the_names_of_the_seed(ask: Ask, statsd: Statsd) -> None:
     ask("GET", "/keys/nothing")
 
-    assert {"flaskvstore.gunicorn.request.status.404", "flaskvstore.gunicorn.requests"} <= names(statsd.datagrams())
+    # It sends them after its answer.
+    sent: list[str] = []
+
+    def have_come() -> bool:
+        sent.extend(statsd.datagrams())
+        return "flaskvstore.gunicorn.request.status.404" in names(sent)
+
+    eventually(have_come)
+    [datagram] = [each for each in sent if "gunicorn.request.status.404" in each]
+    assert lines(datagram).keys() == {
+        "flaskvstore.gunicorn.request.duration",
+        "flaskvstore.gunicorn.request.status.404",
+        "flaskvstore.gunicorn.requests",
+    }
 
 
 def test_neither_keys_nor_paths_nor_methods_make_names(ask: Ask, statsd: Statsd) -> None:

@@ -28,6 +28,7 @@ GOOD = {
     "statsd_host": ("localhost:9125", Address("localhost", 9125)),
     "statsd_prefix": ("a.b", "a.b"),
     "bind": ("[::1]:0", Address("::1", 0)),
+    "server": ("granian", "granian"),
     "workers": ("3", 3),
     "data_dir": ("/some/where", Path("/some/where")),
     "durability": ("always", "always"),
@@ -80,6 +81,7 @@ BAD = {
     "bind": ["", "localhost", "localhost:", ":5000", "localhost:65536", "::1:5000", "a b:1", "localhost:x"],
     "statsd_host": ["", "localhost"],
     "statsd_prefix": ["", "a b", "a:b", "a.", "%"],
+    "server": ["", "uwsgi"],
     "workers": ["", "0", "-1", "257", "x"],
     "durability": ["", "sometimes"],
 }

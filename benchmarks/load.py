@@ -1,0 +1,115 @@
+"""Requests from `wrk`, and what they cost: the CPU time of a process tree, read from the operating system."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+# One core for the server that is measured, and the other for everything else: load, store, and this program.
+SERVER_CORE, OTHER_CORE = "0", "1"
+CONNECTIONS = 8
+SCRIPT = Path(__file__).with_name("request.lua")
+
+
+class Failed(Exception):
+    """The load was not answered as it should be: there is nothing to measure."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that is sent over and over.
+
+    :param method: its method
+    :param path: its path; ``%d`` in it is replaced by a number
+    :param body: a file with its body
+    :param headers: its headers
+    :param limit: how many numbers there are
+    :param fails: whether its answer is an error, as it should be
+    """
+
+    method: str
+    path: str
+    body: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 1
+    fails: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run has shown."""
+
+    cpu_us: float
+    store_cpu_us: float
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+def pinned(core: str, command: Sequence[str]) -> list[str]:
+    """Give a command that runs on one core.
+
+    :param core: its number
+    :param command: the program and its arguments
+    """
+    return ["taskset", "--cpu-list", core, *command]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Give the CPU time that a process and what it started have used until now.
+
+    :param pid: the process
+    """
+    parent = psutil.Process(pid)
+    times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def run(request: Request, *, port: int, pid: int, store_pid: int, seconds: float) -> Sample:
+    """Send a request for a while, and measure what it costs.
+
+    :param request: the request
+    :param port: where the server listens
+    :param pid: the parent of its processes
+    :param store_pid: the process of the store behind it
+    :param seconds: for how long
+    :raises Failed: an answer is not what it should be
+    """
+    before, store_before = cpu_seconds(pid), cpu_seconds(store_pid)
+    told = wrk(request, port=port, seconds=seconds)
+    used, store_used = cpu_seconds(pid) - before, cpu_seconds(store_pid) - store_before
+    requests = told["requests"]
+    if told["broken"] or told["failed"] != (requests if request.fails else 0):
+        raise Failed(f"{request.method} {request.path} on port {port}: {told}")
+    return Sample(
+        used / requests * 1e6,
+        store_used / requests * 1e6,
+        requests / told["seconds"],
+        told["p50_ms"],
+        told["p99_ms"],
+    )
+
+
+def wrk(request: Request, *, port: int, seconds: float, connections: int = CONNECTIONS) -> dict[str, Any]:
+    """Send a request for a while.
+
+    :param request: the request
+    :param port: where the server listens
+    :param seconds: for how long; `wrk` counts in whole ones
+    :param connections: on how many connections
+    :return: what `wrk` has counted
+    """
+    headers = [word for header in request.headers.items() for word in header]
+    command = [
+        *("wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s"),
+        *("--script", str(SCRIPT), f"http://127.0.0.1:{port}", "--"),
+        *(request.method, request.path, str(request.body or ""), str(request.limit), *headers),
+    ]
+    output = subprocess.run(pinned(OTHER_CORE, command), capture_output=True, check=True, text=True).stdout
+    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return told
