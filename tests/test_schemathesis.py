@@ -30,7 +30,7 @@ from models.store import Store
 from models.tokens import SCOPES, Tokens
 from resources.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
 from resources.ndjson import NDJSON
-from resources.parameters import EXPIRE_IN, FILTER
+from resources.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.transaction import MAX_KEYS
 from tests.conftest import MAX_VALUE_BYTES, PREFIX, faked, server_of
 from tests.services import Service
@@ -89,7 +89,9 @@ def right_for_the_document_alone(case: Case) -> bool:
     """Say whether a case is wrong in a way that Swagger 2.0 cannot express."""
     # maxLength counts characters, and our limit is on bytes; the names of an object have no bounds at all.
     # (Lone surrogates, which it could not forbid either, are never made: Schemathesis keeps to UTF-8.)
-    if not all(0 < len(key.encode()) <= MAX_KEY_BYTES for key in keys_of(case)):
+    # A cursor is good for the servers that gave it; only the start is good for all.
+    cursor = str((case.query or {}).get(CURSOR.name, 0))
+    if cursor.strip("0") or not all(0 < len(key.encode()) <= MAX_KEY_BYTES for key in keys_of(case)):
         return True
     headers: dict[str, str] = dict(case.headers or {})
     # Schemathesis 4.32.5 makes no right value of a header whose pattern asks for more than letters and digits in its
@@ -98,10 +100,8 @@ def right_for_the_document_alone(case: Case) -> bool:
         return True
     match case.operation.label:
         case "PUT /keys":
-            # A key cannot both exist and not. Neither a condition nor an expiry is for lines, but parameters belong to
-            # an operation and not to a media type.
-            conditions = {MATCH, NONE_MATCH} & set(headers)
-            return len(conditions) > 1 or (case.media_type == NDJSON and bool(conditions or case.query))
+            # A key cannot both exist and not.
+            return case.media_type != NDJSON and {MATCH, NONE_MATCH} <= set(headers)
         case "POST /keys":
             return not is_transaction(case.body)
         case "PATCH /keys/{key}":
@@ -192,6 +192,11 @@ def accepted(case: Case) -> list[str]:
 def ask(client: Client, case: Case, answered: Answered, base_url: str | None = None) -> None:
     """Ask for each representation of the answer, and note what was answered, and the media types of a success."""
     label = case.operation.label
+    if case.media_type == NDJSON and is_right(case):
+        # Neither a condition nor an expiry is for lines, but parameters belong to an operation and not to a media type.
+        case.query = {}
+        for name in (MATCH, NONE_MATCH):
+            case.headers.pop(name, None)
     for media_type in accepted(case):
         plant(client, case)
         answer = case.call_and_validate(base_url, headers={"Accept": media_type})
@@ -201,8 +206,8 @@ def ask(client: Client, case: Case, answered: Answered, base_url: str | None = N
             answered[label, f"gives {answer.headers['content-type'][0]}"] += 1
 
 
-def check_all_were_tried(document: OpenApiSchema, answered: Answered) -> None:
-    """Fail if an operation was not really tried: taken with each media type, and refused where it takes parameters."""
+def check_all_were_tried(document: OpenApiSchema, answered: Answered, *, media_types: bool) -> None:
+    """Fail if an operation was not really tried: taken, with each media type too, and refused where it can be wrong."""
     expected: set[tuple[str, int | str]] = set()
     for path, item in document.raw_schema["paths"].items():
         for method, operation in item.items():
@@ -210,6 +215,8 @@ def check_all_were_tried(document: OpenApiSchema, answered: Answered) -> None:
                 continue
             label = f"{method.upper()} {path}"
             expected |= {(label, 200)} | ({(label, 400)} if path.startswith("/keys") else set())
+            if not media_types:
+                continue
             expected |= {(label, f"takes {media_type}") for media_type in operation.get("consumes", [])}
             expected |= {(label, f"gives {each}") for each in operation.get("produces", []) if each != PROBLEM_JSON}
     assert expected - set(answered) == set()
@@ -260,7 +267,7 @@ def test_answers_are_what_the_document_says(case: Case) -> None:
 
 
 def test_every_operation_was_tried_by_the_tests_above() -> None:
-    check_all_were_tried(in_process, answered_in_process)
+    check_all_were_tried(in_process, answered_in_process, media_types=True)
 
 
 @over_http.parametrize()
@@ -271,7 +278,8 @@ def test_answers_of_a_served_application_are_what_the_document_says(
 
 
 def test_every_operation_was_tried_on_a_served_application() -> None:
-    check_all_were_tried(over_http, answered_over_http)
+    # Which media types a few examples have is a matter of luck.
+    check_all_were_tried(over_http, answered_over_http, media_types=False)
 
 
 @guarded.parametrize()

@@ -356,7 +356,7 @@ class TestRefusingToStart:
     @pytest.mark.parametrize(
         ("setting", "value"),
         [
-            ("REDIS_URL", "redis+cluster://user:s3cr3t@127.0.0.1"),
+            ("REDIS_URL", "redis+cluster://user:s3cr3t@127.0.0.1/1"),
             ("REDIS_URL", "http://user:s3cr3t@127.0.0.1"),
             ("REDIS_URL", "redis://user:s3cr3t@127.0.0.1:port"),
             ("REDIS_URL", "redis://user:s3cr3t@127.0.0.1?protocol=3"),
