@@ -43,7 +43,7 @@ compat: .venv/dev.stamp ## Run the contract's suite on another server: make comp
 compat-scaled: .venv/dev.stamp ## Run it on a cluster, behind Sentinels and as a user with few rights; SERVER as above
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m pytest $(CONTRACT)
 
-soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, a fresh clone
+soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, twenty kills of the store, a fresh clone
 	$(BIN)/python -m pytest -m soak
 
 image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman
