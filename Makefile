@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/test_,keys.py items.py transactions.py ndjson.py model.py filter.py)
 
-.PHONY: help run setup check format test compat compat-scaled soak image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test compat compat-scaled granian soak bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,11 @@ compat: .venv/dev.stamp ## Run the contract's suite on another server: make comp
 compat-scaled: .venv/dev.stamp ## Run it on a cluster, behind Sentinels and as a user with few rights; SERVER as above
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m pytest $(CONTRACT)
 
+granian: .venv/dev.stamp ## Run the tests that start a server on Granian
+	TEST_WSGI_SERVER=granian $(BIN)/python -m pytest -k "gunicorn or TestStarting or TestStopping or TestWorkers or test_http or test_metrics" \
+		tests/test_server.py tests/test_http.py tests/test_metrics.py tests/test_keys.py tests/test_items.py \
+		tests/test_transactions.py tests/test_ndjson.py
+
 soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, twenty kills of the store, a fresh clone
 	$(BIN)/python -m pytest -m soak
 
@@ -51,6 +56,12 @@ image: ## Build the image flaskvstore with Docker, or with Podman: make image EN
 
 image-test: .venv/dev.stamp ## Run that image, locked down, and ask it
 	ENGINE=$(ENGINE) $(BIN)/python -m pytest -m image
+
+bench: .venv/dev.stamp ## Measure what requests cost, and write docs/performance.md; needs wrk and webdis
+	$(BIN)/python -m benchmarks
+
+bench-quick: .venv/dev.stamp ## The same in three minutes, and only print it
+	$(BIN)/python -m benchmarks --quick
 
 monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md from a real run, with Prometheus
 	$(BIN)/python -m tests.plots docs/images

@@ -4,6 +4,7 @@ Started by `serve` in the place of Gunicorn; needs the extra `flaskvstore[grania
 """
 
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -45,6 +46,8 @@ def load(_target: str) -> Callable[..., Any]:
     :param _target: its name for Granian
     """
     end_with_parent()
+    # Until the worker has a handler of its own it has its parent's, which would lose the signal.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from wsgi import app  # noqa: PLC0415  # a worker has its own
 
     return app

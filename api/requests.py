@@ -109,7 +109,7 @@ def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
         if response.is_streamed:
             response.response = ReportedStream(response.response, report)
         else:
-            report.finish(len(response.get_data()) if request.method != "HEAD" else 0)
+            report.finish(sum(map(len, response.response)) if request.method != "HEAD" else 0)
         return response
 
 

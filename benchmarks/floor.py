@@ -41,7 +41,7 @@ def app(environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, 
                 answer = {key: value.decode()}
     body = orjson.dumps(answer)
     start_response(status, [*HEADERS, ("Content-Length", str(len(body)))])
-    return [body]
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
 # Where the settings of Gunicorn leave a word for the service's readiness.

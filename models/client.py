@@ -163,7 +163,8 @@ class Pool(redis.BlockingConnectionPool):
 
     def _connected(self, connection: Any) -> Any:
         try:
-            connection.connect()
+            if not connection.is_connected:
+                connection.connect()
             try:
                 # What was not asked for is the rest of an answer that nobody read.
                 is_clean = not connection.can_read()

@@ -45,7 +45,7 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
     :param condition: the condition of a GET or HEAD
     :raises PreconditionFailed: it is not the value that the client has in mind
     """
-    if not condition._replace(none_match="").holds(value.content):
+    if condition.match and not condition._replace(none_match="").holds(value.content):
         raise PreconditionFailed([key])
     if condition.holds(value.content):
         response = _whole(key, value.content, media_type)

@@ -20,11 +20,19 @@ from tests import acl
 from tests.asking import Ask, in_process
 from tests.contract import Contract
 from tests.replicated import Group, cluster, sentinels
-from tests.services import Service, serving, valkey
+from tests.services import WSGI_SERVER, Service, serving, valkey
 
 
 PREFIX = "kv:"
 MAX_VALUE_BYTES = 1024 * 1024
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out on Granian what it cannot do; docs/performance.md says the same."""
+    for item in items:
+        marker = item.get_closest_marker("gunicorn")
+        if marker is not None and WSGI_SERVER != "gunicorn":
+            item.add_marker(pytest.mark.skip(reason=marker.args[0]))
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ class TestTags:
             answer = ask(method, "/keys/a", headers=condition)
             assert (answer.status, answer.body) == (304, b"")
             assert answer.headers["ETag"] == tag(b"1", "-json")
-            assert {"Cache-Control", "Vary", "Expire-In"} <= set(answer.headers.keys())
+            assert all(name in answer.headers for name in ("Cache-Control", "Vary", "Expire-In"))
             assert "Content-Type" not in answer.headers
 
     def test_another_value_is_sent(self, ask: Ask) -> None:

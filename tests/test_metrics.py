@@ -108,6 +108,7 @@ def test_a_stream_is_one_datagram_at_its_end(ask: Ask, statsd: Statsd) -> None:
     assert "flaskvstore.store.entries.duration" in lines(sent)
 
 
+@pytest.mark.gunicorn("these are of Gunicorn")
 def test_gunicorn_sends_its_own_under_the_names_of_the_seed(ask: Ask, statsd: Statsd) -> None:
     ask("GET", "/keys/nothing")
 

@@ -174,6 +174,7 @@ class TestStopping:
             assert status == 200
             assert Answer(status, headers, body).json == LARGE
 
+    @pytest.mark.gunicorn("Granian takes no connection from the signal on")
     def test_it_is_not_ready_from_the_signal_on_while_it_finishes_what_it_has(self, tmp_path: Path) -> None:
         with serving(tmp_path) as service:
             with contextlib.closing(server_of(service)) as client:

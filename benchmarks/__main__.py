@@ -1,0 +1,91 @@
+"""`python -m benchmarks [--quick]`: measure everything, and write docs/performance.md; a quarter of an hour.
+
+With ``--quick`` it takes three minutes, measures less, and only prints.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import redis
+
+from benchmarks.candidates import SERVICE, WEBDIS, Running, candidates, running
+from benchmarks.cases import cases
+from benchmarks.load import OTHER_CORE, run
+from benchmarks.report import Results, write, written
+from benchmarks.streams import Streams, private_bytes
+from models.embedded import EmbeddedServer
+
+
+# Rounds and seconds of each request, rounds and keys of the streams, the sizes of stores.
+FULL = (7, 1, 3, 1_000_000, [1_000, 100_000, 1_000_000])
+QUICK = (2, 1, 1, 100_000, [1_000, 100_000])
+TOOLS = ("wrk", "webdis", "curl", "taskset")
+
+
+def measure(directory: Path, *, quick: bool) -> Results:
+    """Start everything, and measure it.
+
+    :param directory: for all files
+    :param quick: whether to measure little
+    """
+    rounds, seconds, stream_rounds, keys, sizes = QUICK if quick else FULL
+    results = Results(load_before=os.getloadavg()[0], stream_keys=keys)
+    # This program, the store and the load share a core; the candidates are put on the other.
+    os.sched_setaffinity(0, {int(OTHER_CORE)})
+    with contextlib.ExitStack() as stack:
+        store = EmbeddedServer(directory / "store", durability="everysec")
+        store.start()
+        stack.callback(store.stop)
+        socket_file = directory / "store" / "valkey.sock"
+        client = redis.Redis(unix_socket_path=str(socket_file))
+        # Nobody reads what is sent here; the kernel throws it away.
+        statsd = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        statsd.bind(("127.0.0.1", 0))
+        started: dict[str, Running] = {}
+        for name, candidate in candidates(f"127.0.0.1:{statsd.getsockname()[1]}").items():
+            files = directory / name.replace(" ", "-")
+            started[name] = stack.enter_context(running(candidate, store=socket_file, directory=files))
+            results.ready_seconds[name] = started[name].ready_seconds
+        assert store.pid
+        for case in cases(directory):
+            results.keys[case.name] = case.keys
+            found = results.samples[case.name] = {name: [] for name in case.requests if name in started}
+            for number in range(rounds + 1):
+                for name, samples in found.items():
+                    case.prepare(client)
+                    target = started[name]
+                    sample = run(
+                        case.requests[name], port=target.port, pid=target.pid, store_pid=store.pid, seconds=seconds
+                    )
+                    # The first round warms everything up.
+                    if number:
+                        samples.append(sample)
+            print(case.name, flush=True)
+        results.worker_bytes = private_bytes(psutil.Process(started[SERVICE].pid).children(recursive=True)[-1].pid)
+        streams = Streams(started[SERVICE], started[WEBDIS], client, socket_file, store.pid, directory)
+        results.sizes = streams.sizes(sizes, rounds=max(2, rounds // 2), seconds=seconds)
+        results.streams = streams.runs(keys, stream_rounds)
+        results.neighbours = streams.neighbours(seconds * 2)
+    return results
+
+
+def main(*, quick: bool) -> None:
+    """Measure, and write or print what was found."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"{', '.join(missing)}: not found. On Debian: apt-get install wrk webdis curl util-linux")
+    with tempfile.TemporaryDirectory() as directory:
+        results = measure(Path(directory), quick=quick)
+    print(written(results))
+    if not quick:
+        write(results)
+
+
+if __name__ == "__main__":
+    main(quick="--quick" in sys.argv[1:])

@@ -1,0 +1,225 @@
+"""What was measured, as the tables and pictures of docs/performance.md."""
+
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+from benchmarks.candidates import FLOOR, METRICS, ROOT, SERVICE, SILENT, WEBDIS
+from benchmarks.load import Sample
+from benchmarks.plots import bars
+from benchmarks.streams import MEBIBYTE, Stream
+
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+IMAGES = ROOT / "docs" / "images"
+BEGIN, END = "<!-- What follows is written by `make bench`. -->", "<!-- That was it. -->"
+PACKAGES = ("flask", "flask-restx", "werkzeug", "gunicorn", "gevent", "redis", "hiredis", "orjson", "granian")
+
+Ratio = tuple[float, float, float]
+
+
+@dataclass
+class Results:
+    """What was measured.
+
+    :param samples: by case and candidate
+    :param keys: how many keys a request of a case is about
+    :param streams: by what was asked
+    :param stream_keys: how many keys they had
+    :param neighbours: the 99th percentile of GETs alone and beside a list, in milliseconds
+    :param sizes: the CPU time of requests in microseconds by the size of the store
+    :param ready_seconds: how long each candidate took to start
+    :param worker_bytes: the private memory of a worker
+    :param load_before: the load of the machine before it began
+    """
+
+    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)
+    streams: dict[str, list[Stream]] = field(default_factory=dict)
+    stream_keys: int = 0
+    neighbours: tuple[float, float] = (0.0, 0.0)
+    sizes: dict[int, dict[str, float]] = field(default_factory=dict)
+    ready_seconds: dict[str, float] = field(default_factory=dict)
+    worker_bytes: int = 0
+    load_before: float = 0.0
+
+
+def ratio(samples: Mapping[str, list[Sample]], of: str, to: str) -> Ratio:
+    """Give the median of how much more CPU time one candidate takes than another, and its least and its most.
+
+    Each round is compared with itself, because what else the machine does changes from one to the next.
+
+    :param samples: the samples of a case
+    :param of: the one
+    :param to: the other
+    """
+    ratios = [one.cpu_us / other.cpu_us for one, other in zip(samples[of], samples[to], strict=True)]
+    return median(ratios), min(ratios), max(ratios)
+
+
+def reference(samples: Mapping[str, list[Sample]]) -> str:
+    """Say what the candidates of a case are compared with."""
+    return next(name for name in (FLOOR, WEBDIS, SERVICE) if name in samples)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a table."""
+    lines = ["| " + " | ".join(row) + " |" for row in ([*head], *map(list, rows))]
+    lines.insert(1, "|---" + "|---:" * (lines[0].count("|") - 2) + "|")
+    return "\n".join(lines)
+
+
+def request_table(samples: Mapping[str, list[Sample]]) -> str:
+    """Write what one case has shown."""
+    to = reference(samples)
+    rows = []
+    for name, each in samples.items():
+        middle, least, most = ratio(samples, name, to)
+        rows.append(
+            (
+                name,
+                f"{median(s.cpu_us for s in each):,.0f} µs",
+                f"{middle:.2f} ({least:.2f} to {most:.2f})",
+                f"{median(s.store_cpu_us for s in each):,.0f} µs",
+                f"{median(s.per_second for s in each):,.0f}",
+                f"{median(s.p50_ms for s in each):.1f} ms",
+                f"{median(s.p99_ms for s in each):.1f} ms",
+            )
+        )
+    return table(("", "CPU time", f"ratio to {to}", "Valkey's", "requests/s", "p50", "p99"), rows)
+
+
+def stream_table(streams: Mapping[str, list[Stream]]) -> str:
+    """Write what the streams have shown."""
+    rows = []
+    for name, each in streams.items():
+        bare = streams["bare pipeline" if name in {"import", "bare pipeline"} else "bare SCAN and MGET"]
+        by_time = median(one.seconds / other.seconds for one, other in zip(each, bare, strict=True))
+        by_cpu = median(
+            (one.cpu_seconds + one.store_cpu_seconds) / (other.cpu_seconds + other.store_cpu_seconds)
+            for one, other in zip(each, bare, strict=True)
+        )
+        rows.append(
+            (
+                name,
+                f"{median(s.seconds for s in each):.2f} s",
+                f"{by_time:.2f}",
+                f"{median(s.cpu_seconds for s in each):.2f} s",
+                f"{median(s.store_cpu_seconds for s in each):.2f} s",
+                f"{by_cpu:.2f}",
+                f"{max(s.grown_bytes for s in each) / MEBIBYTE:.1f} MiB" if each[0].grown_bytes else "",
+            )
+        )
+    head = ("", "time", "ratio", "CPU time", "Valkey's", "ratio of both together", "memory grew by")
+    return table(head, rows)
+
+
+def targets(results: Results) -> list[tuple[str, str, str]]:
+    """Compare with what was to be reached."""
+    rows = []
+    for case in ("GET", "PUT"):
+        samples = results.samples[case]
+        middle, least, most = ratio(samples, SERVICE, FLOOR)
+        rows.append((f"{case} of one key, to the floor", "1.5", f"{middle:.2f} ({least:.2f} to {most:.2f})"))
+        overhead = ratio(samples, METRICS, FLOOR)[0] - ratio(samples, SILENT, FLOOR)[0]
+        log = middle - ratio(samples, SILENT, FLOOR)[0]
+        rows.append((f"log line and metrics of a {case}, to the floor", "0.15", f"{overhead:.2f} (the line {log:.2f})"))
+    for case, keys in results.keys.items():
+        if keys > 1:
+            middle, least, most = ratio(results.samples[case], SERVICE, WEBDIS)
+            rows.append((f"{case}, to Webdis", "1.0", f"{middle:.2f} ({least:.2f} to {most:.2f})"))
+    for name, bare, limit in (
+        ("list", "bare SCAN and MGET", "1.5"),
+        ("export", "bare SCAN and MGET", "1.5"),
+        ("import", "bare pipeline", "2.0"),
+    ):
+        pairs = zip(results.streams[name], results.streams[bare], strict=True)
+        rows.append(
+            (f"{name}, to the {bare}, in time", limit, f"{median(a.seconds / b.seconds for a, b in pairs):.2f}")
+        )
+    grown = max(s.grown_bytes for name in ("list", "export", "import") for s in results.streams[name])
+    alone, beside = results.neighbours
+    smallest, *_, largest = results.sizes
+    rows += [
+        ("memory that a list, export or import adds", "32 MiB", f"{grown / MEBIBYTE:.1f} MiB"),
+        ("p99 of another client's GETs beside a list, to idle", "3", f"{beside / alone:.1f} ({beside:.1f} ms)"),
+    ]
+    for name, cost in results.sizes[largest].items():
+        rows.append(
+            (f"{name} at {largest:,} keys, to {smallest:,}", "1.1", f"{cost / results.sizes[smallest][name]:.2f}")
+        )
+    rows += [
+        ("ready", "1.5 s", f"{results.ready_seconds[SERVICE]:.2f} s"),
+        ("private memory of a worker", "60 MiB", f"{results.worker_bytes / MEBIBYTE:.0f} MiB"),
+    ]
+    return rows
+
+
+def machine(results: Results) -> str:
+    """Say where all of it was measured."""
+    [model] = re.findall(r"Model name:\s*(.+)", subprocess.check_output(["lscpu"], text=True))
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    debian = subprocess.check_output(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "wrk", "webdis"], text=True)
+    return (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} on two cores of {model}, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, {', '.join(found)}; {debian.rstrip(', ')}. "
+        f"The machine's load was {results.load_before:.1f} before it began."
+    )
+
+
+def pictures(results: Results) -> dict[str, str]:
+    """Draw the pictures."""
+    drawn = {}
+    for case in ("GET", "PUT"):
+        samples = results.samples[case]
+        values = {name: ratio(samples, name, FLOOR)[0] for name in samples}
+        drawn[f"cost-{case.lower()}"] = bars(f"CPU time of a {case} of one key, to the floor", values, "", 1.5)
+    streams = {name: median(s.seconds for s in each) for name, each in results.streams.items()}
+    drawn["cost-streams"] = bars(f"Time for {results.stream_keys:,} keys", streams, " s")
+    sizes = {
+        f"{name} at {size:,} keys": cost
+        for name in ("GET", "a page of 100")
+        for size, costs in results.sizes.items()
+        for cost in [costs[name]]
+    }
+    drawn["cost-sizes"] = bars("CPU time of a request by the size of the store", sizes, " µs")
+    return drawn
+
+
+def written(results: Results) -> str:
+    """Write all of it."""
+    parts = [machine(results), "### What was to be reached", table(("", "at most", "is"), targets(results))]
+    parts.append("### Requests")
+    parts += [f"![{case} of one key](images/cost-{case.lower()}.svg)" for case in ("GET", "PUT")]
+    for case, samples in results.samples.items():
+        parts += [f"#### {case}", request_table(samples)]
+    parts += [
+        f"### Lists, exports and imports of {results.stream_keys:,} keys",
+        "![Streams](images/cost-streams.svg)",
+        stream_table(results.streams),
+        "### The size of the store",
+        "![Sizes](images/cost-sizes.svg)",
+        "### Start",
+        table(("", "ready after"), [(name, f"{s:.2f} s") for name, s in results.ready_seconds.items()]),
+    ]
+    return "\n\n".join(parts)
+
+
+def write(results: Results, document: Path = DOCUMENT) -> None:
+    """Put all of it into the document, between its marks, and its pictures beside it."""
+    before, _, rest = document.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    document.write_text(f"{before}{BEGIN}\n\n{written(results)}\n\n{END}{after}")
+    for name, picture in pictures(results).items():
+        (IMAGES / f"{name}.svg").write_text(picture)
