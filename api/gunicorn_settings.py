@@ -4,6 +4,7 @@ See https://docs.gunicorn.org/en/stable/settings.html for each name.
 """
 
 import logging
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from api.settings import Settings, variable_name
 from resources.extensions import IS_STOPPING
 
 
+# What a worker has open beside its connections, with some to spare.
+OTHER_FILES = 256
+
 _settings = Settings.for_wsgi_server()
 
 bind = [str(_settings.bind)]
@@ -23,6 +27,8 @@ workers = _settings.workers
 # block a worker with two threads for good.
 worker_class = "gevent"
 keepalive = 5
+# With Gunicorn's 1,000 as many half-sent heads kept others waiting for seconds; each costs about 10 kB.
+worker_connections = 4_000
 
 # The most that Gunicorn allows: PUT /keys takes values in the query string.
 limit_request_line = 8190
@@ -43,7 +49,11 @@ logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
 
 
 def on_starting(_arbiter: object) -> None:
-    """Say so if everybody may do everything and nobody has said that this is meant."""
+    """Allow as many open files as there may be connections, and warn of an open service that nobody has asked for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = worker_connections + _settings.store_connections + OTHER_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     if _settings.tokens_file is None and not _settings.open:
         logging.getLogger(f"{LOGGER}.server").warning(
             "There are no tokens: everybody who reaches this service may read, change and delete everything. "

@@ -1,5 +1,6 @@
 """A client of one server: its pool of connections and its time limits. Nothing is ever sent twice here."""
 
+import math
 import re
 import socket
 import time
@@ -22,6 +23,9 @@ from models.translation import SATURATED, translated
 
 Answer = TypeVar("Answer")
 
+# With none at all a socket would not wait, which redis-py takes for something else.
+MIN_WAIT_SECONDS = 0.001
+
 
 class Limits(NamedTuple):
     """How long one command may wait for each of its parts, in seconds.
@@ -43,9 +47,10 @@ class Limits(NamedTuple):
         return type(self)(*(share * seconds for share in self))
 
 
-# Together they fill the limit that was set. Where the server has to be asked for first, a quarter is for that.
-ALONE = Limits(pool=0.2, connect=0.4, answer=0.4)
-AMONG_MANY = Limits(pool=0.15, connect=0.25, answer=0.35)
+# Together they are the time of one command: nine tenths of the limit that was set, because a read may have to begin
+# anew (models/connection.py). Where the server has to be asked for first, a quarter is for that.
+ALONE = Limits(pool=0.2, connect=0.3, answer=0.4)
+AMONG_MANY = Limits(pool=0.1, connect=0.2, answer=0.35)
 
 
 class Survey(NamedTuple):
@@ -147,13 +152,18 @@ class Pool(redis.BlockingConnectionPool):
     time): a worker makes its pool after the fork.
     """
 
+    # From when a connection is asked for until its last answer is there.
+    command_seconds = math.inf
+
     def get_connection(self, *_: Any, **__: Any) -> Any:  # noqa: D102  # as its parent's
+        deadline = time.monotonic() + self.command_seconds
         try:
-            connection = self.pool.get(block=True, timeout=self.timeout)
+            connection = self.pool.get(block=True, timeout=self.timeout) or self.make_connection()
         except Empty as error:
             raise StoreSaturated(SATURATED) from error
+        connection._parser.deadline = deadline  # noqa: SLF001  # there is no other way to it
         try:
-            connection = self._connected(connection or self.make_connection())
+            connection = self._connected(connection)
         except exceptions.RedisError as error:
             raise translated(error) from error
         return connection
@@ -180,12 +190,21 @@ class Pool(redis.BlockingConnectionPool):
 
 
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it is depends on what is installed
-    """A parser that finds out by one system call whether a connection that was free is still good.
+    """A parser that waits no longer than until a deadline, however slowly an answer comes."""
 
-    redis-py polls, and gevent turns each poll into several calls: a GET of one key cost a sixth more CPU time.
-    """
+    deadline = math.inf
+
+    def read_from_socket(self, *args: Any, **options: Any) -> Any:
+        left_seconds = self.deadline - time.monotonic()
+        if left_seconds < self._socket_timeout:
+            return super().read_from_socket(max(left_seconds, MIN_WAIT_SECONDS))
+        return super().read_from_socket(*args, **options)
 
     def can_read(self, timeout: float = 0) -> bool:
+        """Find out by one system call whether a connection that was free is still good.
+
+        redis-py polls, and gevent turns each poll into several calls: a GET of one key cost a sixth more CPU time.
+        """
         connection = self._sock
         if timeout or connection is None or hasattr(connection, "pending") or self._reader.has_data():
             # Also for TLS, where a byte on the wire is no byte of an answer.
@@ -244,6 +263,7 @@ def open_client(
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
         **{"redis_connect_func": _greet, **options},
     )
+    pool.command_seconds = sum(limits)
     return cast("Client", Client.from_pool(pool))
 
 

@@ -4,6 +4,7 @@ What is sent is bounded in time by the client's own limits. A read that loses it
 fresh one. A write is never sent twice: if its answer is lost, the error says that the outcome is unknown.
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ParamSpec
@@ -21,6 +22,8 @@ from models.url import Address, StoreUrl
 
 Arguments = ParamSpec("Arguments")
 
+# A connection that is lost later than this takes no second try, which would go past the time limit.
+SECOND_TRY_SECONDS = 0.2
 UNKNOWN = (
     "The store's answer to the write was lost: it may or may not have been applied. Read the key before you repeat it."
 )
@@ -56,18 +59,20 @@ def _guide(url: StoreUrl, timeout_seconds: float, address: Address) -> Client:
 
 
 def read(command: Callable[Arguments, Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Any:
-    """Send a command that changes nothing, once more if its connection turns out to be dead.
+    """Send a command that changes nothing, once more if its connection turns out to be dead at once.
 
     :param command: sends it through a client
     :raises StoreError: the store could not answer
     :raises WrongType: the key holds something else than a string
     """
+    started = time.monotonic()
     try:
         return command(*args, **kwargs)
     except exceptions.RedisError as error:
         first = error.first if isinstance(error, PartlyDone) else error
         # The class itself: its subclasses are answers of the server, not a lost connection.
-        if type(first) is not exceptions.ConnectionError:
+        is_lost = type(first) is exceptions.ConnectionError
+        if not is_lost or time.monotonic() > started + SECOND_TRY_SECONDS:
             raise translated(error) from error
     try:
         return command(*args, **kwargs)

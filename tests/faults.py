@@ -344,6 +344,8 @@ ROWS = {
     "a key of another type": at_the_server(another_type, WRONG_TYPE, "200", "200", LIST="200", PATCH=WRONG_TYPE),
     "a script that does not end": at_the_server(a_script_that_does_not_end, TIMEOUT, TIMEOUT, "503"),
     "an answer that is late": on_the_way(Fault(delay_seconds=0.2), "200", "200"),
+    # Never silent for as long as one answer is waited for, and yet too slow in all.
+    "an answer that drips": on_the_way(Fault(drip_seconds=0.6), TIMEOUT, UNKNOWN),
     "an answer that does not come": on_the_way(SILENCE, TIMEOUT, UNKNOWN),
     "an answer that is lost with its connection": on_the_way(LOST, UNAVAILABLE, UNKNOWN),
     "an answer that is cut off": on_the_way(Fault(Then.CUT, kept_bytes=3), UNAVAILABLE, UNKNOWN),

@@ -31,6 +31,7 @@ class Fault:
     :param delay_seconds: how late it comes
     :param kept_bytes: how many bytes of it come; None for all
     :param garbage: what comes instead of the rest
+    :param drip_seconds: how long each byte of it takes
     """
 
     then: Then = Then.PASS
@@ -38,6 +39,7 @@ class Fault:
     delay_seconds: float = 0.0
     kept_bytes: int | None = None
     garbage: bytes = b""
+    drip_seconds: float = 0.0
 
 
 # The command is carried out, and its answer is lost with the connection.
@@ -164,7 +166,10 @@ class Link:
     def _strike(self, fault: Fault, data: bytes, to: socket.socket) -> None:
         self._proxy.struck += 1
         time.sleep(fault.delay_seconds)
-        to.sendall(data[: fault.kept_bytes] + fault.garbage)
+        sent = data[: fault.kept_bytes] + fault.garbage
+        for part in [sent] if not fault.drip_seconds else [sent[i : i + 1] for i in range(len(sent))]:
+            time.sleep(fault.drip_seconds)
+            to.sendall(part)
         match fault.then:
             case Then.CUT:
                 _end(self._client)

