@@ -9,8 +9,8 @@ import binascii
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from models.errors import InvalidExpiry, InvalidKey, InvalidValue, RequestError, ValueTooLarge, quoted
 
@@ -155,6 +155,33 @@ def value_to_json(value: bytes) -> str | dict[str, str]:
         return value.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(value).decode()}
+
+
+def values_from_json(values: Sequence[tuple[str, object]]) -> list[tuple[str, bytes]]:
+    """Turn the JSON shapes of many values into their bytes.
+
+    :param values: keys and values, as :func:`value_from_json` takes them
+    :raises InvalidValue: one of them is no value
+    """
+    try:
+        # Nearly always text, which takes no call of ours (writing 1,000 keys: a tenth of the CPU time).
+        return [
+            (key, value.encode() if isinstance(value, str) else value_from_json(key, value)) for key, value in values
+        ]
+    except UnicodeEncodeError:
+        return [(key, value_from_json(key, value)) for key, value in values]
+
+
+def values_to_json(values: Mapping[str, bytes | None]) -> dict[str, Any]:
+    """Turn the bytes of many values into their JSON shapes.
+
+    :param values: the value for each key; None stays None
+    """
+    try:
+        # Nearly always text, as above.
+        return {key: value if value is None else value.decode() for key, value in values.items()}
+    except UnicodeDecodeError:
+        return {key: value if value is None else value_to_json(value) for key, value in values.items()}
 
 
 def unique(pairs: Sequence[tuple[str, Item]], error: type[RequestError]) -> dict[str, Item]:

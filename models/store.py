@@ -9,7 +9,7 @@ from models import scripts
 from models.change import NONE, Change, Condition
 from models.client import Client, Script
 from models.connection import read, write
-from models.entry import Record, Value, check_key_size, check_value_size, key_bytes
+from models.entry import MAX_KEY_BYTES, Record, Value, check_key_size, check_value_size, key_bytes
 from models.errors import (
     KeyNotFound,
     KeysApart,
@@ -115,9 +115,8 @@ class Store:
                 limit=MAX_PAIRS,
                 actual=len(values),
             )
-        pairs = {self._name(key): value for key, value in values.items()}
-        for key, value in values.items():
-            check_value_size(key, len(value), self.max_value_bytes)
+        pairs = dict(zip(self._names([*values]), values.values(), strict=True))
+        self._check_values(values)
         if condition == NONE:
             write(self._client.apart, list(pairs), partial(_put, pairs, expire_in))
             return len(pairs)
@@ -187,13 +186,12 @@ class Store:
         :raises KeysApart: the keys are in different hash slots of a cluster
         """
         conditions, get, put, delete, expire_in = transaction
-        for key, value in put.items():
-            check_value_size(key, len(value), self.max_value_bytes)
+        self._check_values(put)
         # Without writes it is a read, which may be sent again.
         failed, *result = (write if put or delete else read)(
             self._together,
             scripts.TRANSACTION,
-            [self._prefix + key_bytes(key) for keys in (conditions, get, put, delete) for key in keys],
+            self._names([*conditions, *get, *put, *delete]),
             [
                 *(len(conditions), len(get), len(put), len(delete), _or_empty(expire_in)),
                 *conditions.values(),
@@ -311,6 +309,23 @@ class Store:
 
     def _name(self, key: str) -> bytes:
         return self._prefix + key_bytes(key)
+
+    def _names(self, keys: Sequence[str]) -> list[bytes]:
+        """Make the names of many keys; one call for each of them would take three times as long."""
+        try:
+            names = [self._prefix + key.encode() for key in keys]
+        except UnicodeEncodeError:
+            names = []
+        sizes = [*map(len, names)] or [0]
+        if not len(self._prefix) < min(sizes) <= max(sizes) <= len(self._prefix) + MAX_KEY_BYTES:
+            # One of them cannot be a key: this says which.
+            return [self._name(key) for key in keys]
+        return names
+
+    def _check_values(self, values: Mapping[str, bytes]) -> None:
+        if max(map(len, values.values()), default=0) > self.max_value_bytes:
+            for key, value in values.items():
+                check_value_size(key, len(value), self.max_value_bytes)
 
     def _together(self, script: Script, names: Sequence[bytes], args: Sequence[Any]) -> Any:
         """Run a script that decides for all of its keys at once.

@@ -6,7 +6,7 @@ from flask import request
 from flask_restx import Namespace
 
 from models.change import NONE, tag_of
-from models.entry import MAX_KEY_BYTES, value_to_json
+from models.entry import MAX_KEY_BYTES, values_to_json
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
 from resources.base import KeyResource
 from resources.body import read_bytes
@@ -134,8 +134,7 @@ class KeyCollection(KeyResource):
         transaction = read_transaction()
         self.require(*scopes_of(transaction))
         values, stored, deleted = self.store.transact(transaction)
-        shown = {key: None if value is None else value_to_json(value) for key, value in values.items()}
-        return json_response({"values": shown, "stored": stored, "deleted": deleted})
+        return json_response({"values": values_to_json(values), "stored": stored, "deleted": deleted})
 
     @ns.doc(params=documented(FILTER_TO_DELETE))
     @key_answers(ns, DELETED, "They are deleted.")

@@ -2,7 +2,7 @@
 
 from flask import request
 
-from models.entry import unique, value_from_json
+from models.entry import unique, values_from_json
 from models.errors import InvalidPairs
 from resources.body import read_bytes
 from resources.json_body import JSON, is_json, parse_object, unsupported
@@ -37,7 +37,7 @@ def read_put() -> tuple[dict[str, bytes], int | None]:
 def _body_pairs() -> list[tuple[str, bytes]]:
     body = read_bytes()
     if is_json(JSON):
-        return [(key, value_from_json(key, value)) for key, value in parse_object(body)]
+        return values_from_json(parse_object(body))
     if request.mimetype == FORM:
         return [(key, value.encode()) for key, value in parse_pairs(body)]
     if body or request.mimetype:

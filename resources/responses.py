@@ -9,7 +9,7 @@ import orjson
 from flask import Response
 from werkzeug.datastructures import Headers
 
-from models.entry import value_to_json
+from models.entry import values_to_json
 from models.errors import TooManyLists
 from resources.json_body import JSON
 
@@ -131,8 +131,7 @@ def object_chunks(batches: Iterable[dict[str, bytes | None]]) -> Generator[bytes
     """
     opening = b"{"
     for batch in batches:
-        members = {key: None if value is None else value_to_json(value) for key, value in batch.items()}
-        if members:
-            yield opening + orjson.dumps(members)[1:-1]
+        if batch:
+            yield opening + orjson.dumps(values_to_json(batch))[1:-1]
             opening = b","
     yield b"{}\n" if opening == b"{" else b"}\n"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.change import ANY
-from models.entry import check_expire_in, unique, value_from_json
+from models.entry import check_expire_in, unique, values_from_json
 from models.errors import InvalidBody, TooManyKeys, quoted
 from models.tokens import DELETE, READ, WRITE
 from models.transaction import Transaction
@@ -27,7 +27,7 @@ def read_transaction() -> Transaction:
         if name not in MEMBERS:
             raise InvalidBody(f"There is no member {quoted(name)} in a transaction; allowed: {', '.join(MEMBERS)}.")
     conditions = {key: _wanted(key, tag) for key, tag in _object(members, "if").items()}
-    put = {key: value_from_json(key, value) for key, value in _object(members, "put").items()}
+    put = dict(values_from_json(list(_object(members, "put").items())))
     get, delete = _list(members, "get"), _list(members, "delete")
     total = len(conditions) + len(get) + len(put) + len(delete)
     if not total:
@@ -64,9 +64,11 @@ def _object(members: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _list(members: dict[str, Any], name: str) -> list[str]:
     keys = members.get(name, [])
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+    if not isinstance(keys, list) or not set(map(type, keys)) <= {str}:
         raise InvalidBody(f'{name} must be a list of keys, such as ["key"].')
-    return list(unique([(key, None) for key in keys], InvalidBody))
+    if len(set(keys)) < len(keys):
+        unique([(key, None) for key in keys], InvalidBody)
+    return keys
 
 
 def _wanted(key: str, tag: object) -> str:
