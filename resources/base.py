@@ -42,11 +42,15 @@ class StoreResource(Resource):
 class KeyResource(StoreResource):
     """A resource that shows or changes keys: where the service has tokens, those of the token's namespace."""
 
+    token: Token | None
+
     def dispatch_request(self, *args: Any, **kwargs: Any) -> Any:
         """Answer the request if its token may do what its method does.
 
         :raises InsufficientScope: it may not
         """
+        # As `api/access.py` has found it; None if the service has no tokens.
+        self.token = g.token
         self.require(*SCOPES[request.method])
         return super().dispatch_request(*args, **kwargs)
 
@@ -58,12 +62,6 @@ class KeyResource(StoreResource):
         """
         if self.token is not None:
             self.token.require(scopes)
-
-    @property
-    def token(self) -> Token | None:
-        """The token of the current request, which `api/access.py` has found; None if the service has no tokens."""
-        token: Token | None = g.token
-        return token
 
     @property
     def slots(self) -> Slots:

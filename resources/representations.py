@@ -61,7 +61,6 @@ def _whole(key: str, content: bytes, media_type: str) -> Answer:
     if media_type == JSON:
         return json_response({key: value_to_json(content)})
     response = Answer(content, content_type=media_type)
-    # The bytes are anybody's: a browser must neither guess what they are nor run them.
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "sandbox"
+    # The bytes are anybody's: a browser must not run them.
+    response.headers.add("Content-Security-Policy", "sandbox")
     return response
