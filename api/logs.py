@@ -58,9 +58,11 @@ class LineHandler(logging.Handler):
     `logging.StreamHandler` locks, buffers and flushes: a line costs a fourth more.
     """
 
-    def createLock(self) -> None:  # noqa: N802  # as its parent's
-        """Have none."""
-        self.lock = None
+    def acquire(self) -> None:
+        """Lock nothing; to have no lock is not enough, because gevent gives one to every handler."""
+
+    def release(self) -> None:
+        """Unlock nothing."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line.
