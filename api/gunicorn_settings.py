@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from api.gunicorn_log import MeasuringLog, ServerLog
+from api.gunicorn_log import ServerLog
 from api.logs import LOGGER, logging_config
 from api.settings import Settings, variable_name
 from resources.extensions import IS_STOPPING
@@ -38,7 +38,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 # No socket in the home directory: two instances and read-only containers have no use for it.
 control_socket_disable = True
 
-logger_class = ServerLog if _settings.statsd_host is None else MeasuringLog
+logger_class = ServerLog
 if _settings.statsd_host is not None:
     statsd_host = str(_settings.statsd_host)
     statsd_prefix = _settings.statsd_prefix

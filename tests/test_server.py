@@ -567,6 +567,29 @@ class TestGunicornAlone:
         assert "There are no tokens" in warning["message"]
         assert {line["route"] for line in lines} >= {"/keys", "/keys/{key}"}
 
+    def test_its_own_options_for_statsd_and_its_access_log_are_heeded(
+        self, tmp_path: Path, valkey_server: EmbeddedServer
+    ) -> None:
+        port = free_port()
+        log = tmp_path / "gunicorn.log"
+        variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url)
+        with socket.socket(type=socket.SOCK_DGRAM) as statsd, log.open("wb") as output:
+            statsd.bind(("127.0.0.1", 0))
+            statsd.settimeout(10)
+            options = [
+                f"--statsd-host=127.0.0.1:{statsd.getsockname()[1]}",
+                "--statsd-prefix=seed",
+                "--access-logfile=-",
+            ]
+            command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", *options, "wsgi:app"]
+            with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
+                eventually(lambda: answers(Address("127.0.0.1", port)), 30)
+                received = [statsd.recv(1432).decode() for _ in range(4)]
+                assert Service(process, log, port).stop() == 0
+
+        assert "seed.gunicorn.request.status.200:1|c" in "\n".join(received)
+        assert "GET /health/live HTTP/1.1" in log.read_text()
+
     @pytest.mark.parametrize("said_by", ["tokens", "the setting"])
     def test_nothing_is_warned_of_if_it_is_meant(
         self, tmp_path: Path, valkey_server: EmbeddedServer, said_by: str
