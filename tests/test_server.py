@@ -24,7 +24,7 @@ from models.url import Address
 from tests.asking import Answer
 from tests.conftest import server_of
 from tests.contract import Contract
-from tests.services import PROGRAM, Service, environment, eventually, free_port, gone, kill, serving, stopped, workers
+from tests.services import PROGRAM, WSGI_SERVER, Service, environment, eventually, serving
 from tests.wire import LARGE, Wire
 
 
@@ -208,11 +208,14 @@ class TestStopping:
                 return done
 
             clients = [pool.submit(load, name) for name in range(4)]
-            for _ in range(2):
-                old = workers(service)
-                service.process.send_signal(signal.SIGHUP)
-                eventually(lambda old=old: len(workers(service)) == 2 and set(old).isdisjoint(workers(service)), 30)
-            reloaded.set()
+            try:
+                # Granian loses a signal that comes while it heeds the last one.
+                for _ in range(2 if WSGI_SERVER == "gunicorn" else 1):
+                    old = workers(service)
+                    service.process.send_signal(signal.SIGHUP)
+                    eventually(lambda old=old: len(workers(service)) == 2 and set(old).isdisjoint(workers(service)), 30)
+            finally:
+                reloaded.set()
 
             assert all(client.result() > 1 for client in clients)
 
