@@ -24,7 +24,19 @@ from models.url import Address
 from tests.asking import Answer
 from tests.conftest import server_of
 from tests.contract import Contract
-from tests.services import PROGRAM, WSGI_SERVER, Service, environment, eventually, serving
+from tests.services import (
+    PROGRAM,
+    WSGI_SERVER,
+    Service,
+    environment,
+    eventually,
+    free_port,
+    gone,
+    kill,
+    serving,
+    stopped,
+    workers,
+)
 from tests.wire import LARGE, Wire
 
 
