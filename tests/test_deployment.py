@@ -33,7 +33,7 @@ with socket.socket(type=socket.SOCK_DGRAM) as server:
     server.bind(("127.0.0.1", 9125))
     server.settimeout(10)
     urllib.request.urlopen("http://127.0.0.1:5000/health/live")
-    for _ in range(4):
+    for _ in range(2):
         print(server.recv(1432).decode())
 """
 # That of the image's user.
