@@ -125,7 +125,15 @@ def workers(service: Service) -> list[int]:
 
 def gone(processes: list[psutil.Process]) -> bool:
     """Tell whether processes have ended."""
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+    def is_there(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            # It went between the two questions.
+            return False
+
+    return not any(map(is_there, processes))
 
 
 def kill(pid: int) -> None:
