@@ -45,4 +45,4 @@ def app(environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, 
 
 
 # Where the settings of Gunicorn leave a word for the service's readiness.
-app.extensions = {}  # type: ignore[attr-defined]
+app.extensions = {}  # type: ignore[attr-defined]  # where our Gunicorn settings put a question

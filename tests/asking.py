@@ -68,7 +68,7 @@ def over_http(host: str, port: int, contract: Contract) -> Ask:
     def ask(method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         connection = http.client.HTTPConnection(host, port, timeout=30)
         # http.client refuses what we want to see refused by the service.
-        connection._validate_path = lambda url: None  # type: ignore[attr-defined]
+        connection._validate_path = lambda url: None  # type: ignore[attr-defined]  # private there
         try:
             connection.request(method, target, body=body or None, headers=dict(headers or {}))
             response = connection.getresponse()

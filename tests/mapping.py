@@ -114,7 +114,7 @@ def read_rules(text: str) -> list[Rule]:
     :raises MappingError: it is not what statsd_exporter takes
     """
     # The loader is a safe one.
-    document = take(yaml.load(text, UniqueKeys), {"defaults", "mappings"})  # noqa: S506
+    document = take(yaml.load(text, UniqueKeys), {"defaults", "mappings"})  # noqa: S506  # a safe loader, made stricter
     defaults = take(document.get("defaults") or {}, OBSERVER_KEYS | {"match_type"})
     rules = [Rule(given, defaults) for given in document.get("mappings") or []]
     return sorted(rules, key=lambda rule: not rule.is_glob)

@@ -442,7 +442,7 @@ class TestPictures:
         run = Run(now - 10, now, [(now - 5, "<now>")])
         [panel] = [each for each in PANELS if each["title"] == title]
 
-        picture = ET.fromstring(drawn(panel, series_of(stage.prometheus, panel, run), run))  # noqa: S314
+        picture = ET.fromstring(drawn(panel, series_of(stage.prometheus, panel, run), run))  # noqa: S314  # drawn by ourselves
 
         assert len(picture.findall("{*}path") + picture.findall("{*}rect")) > 5
 
