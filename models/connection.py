@@ -11,10 +11,11 @@ from typing import Any, ParamSpec
 
 from redis import exceptions
 
-from models.client import ALONE, AMONG_MANY, Client, open_client
+from models.client import Client, open_client
 from models.cluster import Cluster
 from models.errors import OutcomeUnknown, StoreTimeout, StoreUnavailable
 from models.guides import ALL_SHARE, SHARES, Guides
+from models.pool import Limits
 from models.sentinel import Primary, PrimaryConnection
 from models.translation import PartlyDone, translated
 from models.url import Address, StoreUrl
@@ -22,6 +23,10 @@ from models.url import Address, StoreUrl
 
 Arguments = ParamSpec("Arguments")
 
+# Together they are the time of one command: nine tenths of the limit that was set, because a read may have to begin
+# anew. Where the server has to be asked for first, a quarter is for that.
+ALONE = Limits(pool=0.2, connect=0.3, answer=0.4)
+AMONG_MANY = Limits(pool=0.1, connect=0.2, answer=0.35)
 # A connection that is lost later than this takes no second try, which would go past the time limit.
 SECOND_TRY_SECONDS = 0.2
 UNKNOWN = (

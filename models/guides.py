@@ -6,8 +6,9 @@ from typing import Any
 
 from redis import exceptions
 
-from models.client import Client, Limits
+from models.client import Client
 from models.errors import StoreError
+from models.pool import Limits
 from models.url import Address
 
 
