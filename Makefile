@@ -44,9 +44,9 @@ compat-scaled: .venv/dev.stamp ## Run it on a cluster, behind Sentinels and as a
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m pytest $(CONTRACT)
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
-	TEST_WSGI_SERVER=granian $(BIN)/python -m pytest -k "gunicorn or TestStarting or TestStopping or TestWorkers or test_http or test_metrics" \
-		tests/test_server.py tests/test_http.py tests/test_metrics.py tests/test_keys.py tests/test_items.py \
-		tests/test_transactions.py tests/test_ndjson.py
+	TEST_WSGI_SERVER=granian $(BIN)/python -m pytest -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
+		$(addprefix tests/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py keys.py items.py \
+		transactions.py ndjson.py)
 
 soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, twenty kills of the store, a fresh clone
 	$(BIN)/python -m pytest -m soak

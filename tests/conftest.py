@@ -65,6 +65,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that tests may disturb; each leaves it well."""
+    with serving(tmp_path_factory.mktemp("disturbed"), "--workers", "2") as running:
+        yield running
+
+
 @pytest.fixture
 def valkey_client(valkey_server: EmbeddedServer) -> Client:
     """An empty real Valkey."""

@@ -162,12 +162,6 @@ def killed(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hung(scene: Scene) -> Iterator[None]:
-    with stopped(scene.server.process.pid):
-        yield
-
-
-@contextlib.contextmanager
 def hung_before_connecting(scene: Scene) -> Iterator[None]:
     scene.server.admin.client_kill_filter(_type="normal", skipme=True)
     with stopped(scene.server.process.pid):
@@ -197,12 +191,6 @@ def configured(scene: Scene, option: str, value: str | int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_memory(scene: Scene) -> Iterator[None]:
-    with configured(scene, "maxmemory", 1):
-        yield
-
-
-@contextlib.contextmanager
 def a_replica(scene: Scene) -> Iterator[None]:
     scene.server.admin.replicaof("127.0.0.1", 1)
     yield
@@ -212,12 +200,6 @@ def a_replica(scene: Scene) -> Iterator[None]:
 @contextlib.contextmanager
 def a_replica_without_its_primary(scene: Scene) -> Iterator[None]:
     with configured(scene, "replica-serve-stale-data", "no"), a_replica(scene):
-        yield
-
-
-@contextlib.contextmanager
-def without_its_replicas(scene: Scene) -> Iterator[None]:
-    with configured(scene, "min-replicas-to-write", 1):
         yield
 
 
@@ -323,19 +305,21 @@ def on_the_way(fault: Fault, read: str, write: str) -> Row:
 
 ROWS = {
     "down": at_the_server(killed, UNAVAILABLE, UNAVAILABLE, "503"),
-    "hung": at_the_server(hung, TIMEOUT, UNKNOWN, "503"),
+    "hung": at_the_server(lambda scene: stopped(scene.server.process.pid), TIMEOUT, UNKNOWN, "503"),
     "hung before a connection is made": at_the_server(hung_before_connecting, TIMEOUT, TIMEOUT, "503"),
     "all connections busy": Row(
         make=all_connections_busy, read=SATURATED, write=SATURATED, ready="503", service="narrow", at_once=True
     ),
     "too many clients": at_the_server(too_many_clients, UNAVAILABLE, UNAVAILABLE, "503"),
     "loading its data": at_the_server(loading, LOADING, LOADING, "503"),
-    "out of memory": at_the_server(without_memory, "200", FULL, "200", DELETE="200"),
+    "out of memory": at_the_server(lambda scene: configured(scene, "maxmemory", 1), "200", FULL, "200", DELETE="200"),
     "a replica": at_the_server(a_replica, "200", READ_ONLY, "200"),
     "a replica without its primary": at_the_server(
         a_replica_without_its_primary, UNAVAILABLE, READ_ONLY, "503", PATCH=UNAVAILABLE, POST=UNAVAILABLE
     ),
-    "too few replicas": at_the_server(without_its_replicas, "200", READ_ONLY, "200"),
+    "too few replicas": at_the_server(
+        lambda scene: configured(scene, "min-replicas-to-write", 1), "200", READ_ONLY, "200"
+    ),
     # The server answers a PING with that as well.
     "snapshots that fail": at_the_server(snapshots_failing, "200", READ_ONLY, "503"),
     "no right to write": at_the_server(refusing("@write"), "200", DENIED, "200"),

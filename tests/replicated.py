@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,7 +12,9 @@ import redis
 
 from models import embedded
 from models.child import spawn
-from tests.services import eventually
+from models.connection import connect
+from models.store import Store
+from tests.services import eventually, free_port
 
 
 SERVICE = "shop"
@@ -164,6 +165,16 @@ def sentinels(directory: Path) -> Iterator[Group]:
 
 
 @contextlib.contextmanager
+def store_on(group: Group, *, timeout_seconds: float = 2) -> Iterator[Store]:
+    """Reach the store that servers are.
+
+    :param timeout_seconds: the longest that one command may take
+    """
+    with connect(group.url, timeout_seconds=timeout_seconds, max_connections=8) as client:
+        yield Store(client, key_prefix="kv:", max_value_bytes=100)
+
+
+@contextlib.contextmanager
 def _running() -> Iterator[list[Node]]:
     nodes: list[Node] = []
     try:
@@ -171,12 +182,6 @@ def _running() -> Iterator[list[Node]]:
     finally:
         for node in nodes:
             node.stop()
-
-
-def free_port() -> int:
-    """Give a port of the loopback interface that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _known(node: Node) -> list[Any]:

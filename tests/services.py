@@ -17,12 +17,15 @@ import psutil
 import pytest
 
 from models.embedded import EmbeddedServer
-from tests.asking import Ask, over_http
+from tests.asking import Answer, Ask, over_http
 from tests.contract import Contract
+from tests.wire import Wire
 
 
 PROGRAM = Path(sys.executable).with_name("flaskvstore")
 START_SECONDS = 30
+# What one request may take while the store fails. The service promises two; the rest is for a busy machine.
+BOUND_SECONDS = 3.0
 # Gunicorn, or what `make granian` names.
 WSGI_SERVER = os.environ.get("TEST_WSGI_SERVER", "gunicorn")
 
@@ -118,9 +121,43 @@ def eventually(condition: Any, seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def ask(service: Service, method: str, target: str) -> Answer:
+    """Send one request on a connection of its own."""
+    with Wire(service.port) as wire:
+        return wire.ask(method, target)
+
+
+def ready(service: Service) -> bool:
+    """Tell whether it is ready."""
+    return ask(service, "GET", "/health/ready").status == 200
+
+
 def workers(service: Service) -> list[int]:
     """Give the process ids of the Gunicorn workers."""
     return [child.pid for child in psutil.Process(service.children()["gunicorn"]).children()]
+
+
+@contextlib.contextmanager
+def wire_to_each_worker(service: Service) -> Iterator[list[Wire]]:
+    """Connect until every worker has a connection, and give one to each that has been used."""
+    with contextlib.ExitStack() as stack:
+        wires: dict[int, Wire] = {}
+        for _ in range(200):
+            wire = stack.enter_context(Wire(service.port))
+            assert wire.ask("GET", "/keys?limit=1").status == 200
+            wires.setdefault(worker_of(service, wire), wire)
+            if len(wires) == 2:
+                break
+        yield list(wires.values())
+
+
+def worker_of(service: Service, wire: Wire) -> int:
+    """Give the process id of the worker that a connection leads to."""
+    for pid in workers(service):
+        for connection in psutil.Process(pid).net_connections("tcp"):
+            if connection.raddr and connection.raddr.port == wire.local_port:
+                return pid
+    raise AssertionError("no worker has the connection")
 
 
 def gone(processes: list[psutil.Process]) -> bool:

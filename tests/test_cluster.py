@@ -9,13 +9,12 @@ from redis.crc import key_slot
 
 from models import errors
 from models.change import ANY, Change, Condition
-from models.client import Client
 from models.connection import connect, read, write
 from models.embedded import EmbeddedServer
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
 from models.transaction import Transaction
-from tests.replicated import Group, Node, cluster
+from tests.replicated import Group, Node, cluster, store_on
 from tests.services import eventually
 
 
@@ -25,16 +24,11 @@ SLACK_SECONDS = 1.0
 
 
 @pytest.fixture
-def reached(cluster_group: Group) -> Iterator[Client]:
-    """An empty cluster."""
+def store(cluster_group: Group) -> Iterator[Store]:
+    """A store on an empty cluster."""
     cluster_group.all_keys.flushall()
-    with connect(cluster_group.url, timeout_seconds=2, max_connections=8) as client:
-        yield client
-
-
-@pytest.fixture
-def store(reached: Client) -> Store:
-    return Store(reached, key_prefix="kv:", max_value_bytes=100)
+    with store_on(cluster_group) as store:
+        yield store
 
 
 @pytest.fixture
@@ -42,6 +36,13 @@ def own(tmp_path: Path) -> Iterator[Group]:
     """A cluster for one test that breaks it."""
     with cluster(tmp_path) as group:
         yield group
+
+
+@pytest.fixture
+def own_store(own: Group) -> Iterator[Store]:
+    """The store that it is."""
+    with store_on(own) as store:
+        yield store
 
 
 def owner_of(group: Group, key: str) -> Node:
@@ -129,11 +130,11 @@ class TestSpreading:
 
 
 class TestMoving:
-    def test_keys_are_found_while_their_slot_moves_and_lists_wait_for_its_end(self, own: Group) -> None:
-        client = connect(own.url, timeout_seconds=2, max_connections=8)
-        store = Store(client, key_prefix="kv:", max_value_bytes=100)
-        store.put({**PAIRS, "{moving}old": b"1"})
-        cursor, _ = store.page(EVERY_KEY, cursor=0, limit=10)
+    def test_keys_are_found_while_their_slot_moves_and_lists_wait_for_its_end(
+        self, own: Group, own_store: Store
+    ) -> None:
+        own_store.put({**PAIRS, "{moving}old": b"1"})
+        cursor, _ = own_store.page(EVERY_KEY, cursor=0, limit=10)
         source, slot = owner_of(own, "{moving}"), key_slot(b"kv:{moving}")
         target = next(node for node in own.primaries() if node is not source)
         ids = {node: node.client.execute_command("CLUSTER MYID").decode() for node in (source, target)}
@@ -141,12 +142,12 @@ class TestMoving:
         source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
 
         # Old keys are still at the source, which sends everyone to the target for new ones.
-        assert store.get("{moving}old").content == b"1"
-        store.put_one("{moving}new", b"2")
-        assert store.patch("{moving}new", Change("increment", b"1")).content == b"3"
+        assert own_store.get("{moving}old").content == b"1"
+        own_store.put_one("{moving}new", b"2")
+        assert own_store.patch("{moving}new", Change("increment", b"1")).content == b"3"
         with pytest.raises(errors.StoreTimeout):
-            store.put({"{moving}old": b"5", "{moving}new": b"5"})  # TRYAGAIN: they are apart for a while
-        for listing in (store.count, lambda each: list(store.entries(each))):
+            own_store.put({"{moving}old": b"5", "{moving}new": b"5"})  # TRYAGAIN: they are apart for a while
+        for listing in (own_store.count, lambda each: list(own_store.entries(each))):
             with pytest.raises(errors.StoreChanged):
                 listing(EVERY_KEY)
 
@@ -154,21 +155,18 @@ class TestMoving:
         for node in (target, source):
             node.client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
 
-        assert store.get("{moving}old").content == b"1"
-        assert {key: value for batch in store.entries(EVERY_KEY) for key, value in batch.items()} == {
+        assert own_store.get("{moving}old").content == b"1"
+        assert {key: value for batch in own_store.entries(EVERY_KEY) for key, value in batch.items()} == {
             **PAIRS,
             "{moving}old": b"1",
             "{moving}new": b"3",
         }
         with pytest.raises(errors.CursorExpired):
-            store.page(EVERY_KEY, cursor=cursor, limit=10)
-        client.close()
+            own_store.page(EVERY_KEY, cursor=cursor, limit=10)
 
-    def test_a_list_during_which_a_slot_moves_is_cut_short(self, own: Group) -> None:
-        client = connect(own.url, timeout_seconds=2, max_connections=8)
-        store = Store(client, key_prefix="kv:", max_value_bytes=100)
-        store.put(PAIRS)
-        listing = store.entries(EVERY_KEY)
+    def test_a_list_during_which_a_slot_moves_is_cut_short(self, own: Group, own_store: Store) -> None:
+        own_store.put(PAIRS)
+        listing = own_store.entries(EVERY_KEY)
         next(listing)
 
         source, target = own.nodes[:2]
@@ -180,7 +178,6 @@ class TestMoving:
 
         with pytest.raises(errors.StoreChanged):
             list(listing)
-        client.close()
 
 
 class TestSending:
@@ -215,8 +212,7 @@ class TestSending:
     def test_a_write_whose_answer_is_lost_is_sent_once(self, cluster_group: Group) -> None:
         cluster_group.all_keys.flushall()
         node = owner_of(cluster_group, "n")
-        with connect(cluster_group.url, timeout_seconds=0.5, max_connections=8) as client:
-            store = Store(client, key_prefix="kv:", max_value_bytes=100)
+        with store_on(cluster_group, timeout_seconds=0.5) as store:
             increment = Change("increment", b"1")
             store.patch("n", increment)
             node.pause()
@@ -243,26 +239,24 @@ class TestSending:
 
     @pytest.mark.parametrize("is_known", [True, False])
     def test_every_call_is_answered_in_time_when_the_whole_cluster_hangs(self, own: Group, is_known: bool) -> None:
-        client = connect(own.url, timeout_seconds=1, max_connections=8)
-        store = Store(client, key_prefix="kv:", max_value_bytes=100)
-        if is_known:
-            store.put(PAIRS)
-        for node in own.nodes:
-            node.pause()
+        with store_on(own, timeout_seconds=1) as store:
+            if is_known:
+                store.put(PAIRS)
+            for node in own.nodes:
+                node.pause()
 
-        for call in (
-            lambda: store.get("a"),
-            lambda: store.put_one("a", b""),
-            lambda: store.put(PAIRS),
-            lambda: store.count(EVERY_KEY),
-            lambda: store.page(EVERY_KEY, cursor=0, limit=1),
-            store.ping,
-        ):
-            started = time.monotonic()
-            with pytest.raises(errors.StoreError):
-                call()
-            assert time.monotonic() - started < 1 + SLACK_SECONDS
-        client.close()
+            for call in (
+                lambda: store.get("a"),
+                lambda: store.put_one("a", b""),
+                lambda: store.put(PAIRS),
+                lambda: store.count(EVERY_KEY),
+                lambda: store.page(EVERY_KEY, cursor=0, limit=1),
+                store.ping,
+            ):
+                started = time.monotonic()
+                with pytest.raises(errors.StoreError):
+                    call()
+                assert time.monotonic() - started < 1 + SLACK_SECONDS
 
     def test_a_cluster_that_is_not_there_is_unavailable(self) -> None:
         client = connect("redis+cluster://127.0.0.1:1,127.0.0.1:2", timeout_seconds=1, max_connections=1)
@@ -281,17 +275,14 @@ class TestSending:
         finally:
             node.stop()
 
-    def test_readiness_asks_whether_the_cluster_serves(self, own: Group) -> None:
-        client = connect(own.url, timeout_seconds=2, max_connections=8)
-        store = Store(client, key_prefix="kv:", max_value_bytes=100)
-        store.ping()
+    def test_readiness_asks_whether_the_cluster_serves(self, own: Group, own_store: Store) -> None:
+        own_store.ping()
 
         for node in own.nodes[1:3] + own.nodes[4:]:
             node.kill()  # two of three shards
 
-        eventually(lambda: _is_not_ready(store))
+        eventually(lambda: _is_not_ready(own_store))
         assert own.nodes[0].is_up()
-        client.close()
 
 
 def _is_not_ready(store: Store) -> bool:

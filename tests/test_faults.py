@@ -13,12 +13,10 @@ import pytest
 from tests.asking import Answer
 from tests.faults import DISK_ROWS, READS, ROWS, WRITES, Answers, Row, Scene, Server
 from tests.proxy import proxy_to
-from tests.services import Service, eventually, need, serving, workers
+from tests.services import BOUND_SECONDS, Service, eventually, need, serving, workers
 from tests.wire import Wire
 
 
-# The service promises two; the rest is for a busy machine.
-BOUND_SECONDS = 3.0
 JSON = {"Content-Type": "application/json"}
 CALLS = READS | WRITES
 ALL: dict[str, Answers] = {**ROWS, **DISK_ROWS}

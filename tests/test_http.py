@@ -13,7 +13,7 @@ import pytest
 
 from tests.asking import Answer, Ask, put_json, target_of
 from tests.conftest import server_of
-from tests.services import Service, eventually, serving
+from tests.services import Service, eventually, ready, serving
 from tests.wire import LARGE, Cut, Wire
 
 
@@ -287,7 +287,7 @@ class TestListings:
     @pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
     @pytest.mark.gunicorn("Granian ends a stream that failed as if it were whole")
     def test_one_that_breaks_ends_without_its_last_chunk(self, own: Service, sent: signal.Signals) -> None:
-        eventually(lambda: own_is_ready(own))
+        eventually(lambda: ready(own))
         fill(own)
         valkey = own.children()["valkey"]
         with Wire(own.port, receive_buffer_bytes=4096) as slow:
@@ -305,7 +305,7 @@ class TestListings:
         assert (status, headers["Transfer-Encoding"]) == (200, "chunked")
         with pytest.raises(json.JSONDecodeError):
             json.loads(received)
-        eventually(lambda: own_is_ready(own))
+        eventually(lambda: ready(own))
 
     def chunks_until_cut(self, wire: Wire) -> bytes:
         received = b""
@@ -543,8 +543,3 @@ class TestLog:
             (line.get("logger"), line["level"]) == (logger, level) and text in str(line["message"])
             for line in service.lines()
         )
-
-
-def own_is_ready(service: Service) -> bool:
-    with Wire(service.port) as wire:
-        return wire.ask("GET", "/health/ready").status == 200

@@ -8,11 +8,10 @@ import pytest
 
 from models import errors
 from models.change import Change
-from models.client import Client
 from models.connection import connect, read, write
 from models.filter import EVERY_KEY
 from models.store import Store
-from tests.replicated import FAILOVER_SECONDS, SERVICE, Group, sentinels
+from tests.replicated import FAILOVER_SECONDS, SERVICE, Group, sentinels, store_on
 from tests.services import eventually
 
 
@@ -21,15 +20,11 @@ SLACK_SECONDS = 1.0
 
 
 @pytest.fixture
-def reached(sentinel_group: Group) -> Iterator[Client]:
+def store(sentinel_group: Group) -> Iterator[Store]:
+    """An empty store behind Sentinels."""
     sentinel_group.primaries()[0].client.flushall()
-    with connect(sentinel_group.url, timeout_seconds=2, max_connections=8) as client:
-        yield client
-
-
-@pytest.fixture
-def store(reached: Client) -> Store:
-    return Store(reached, key_prefix="kv:", max_value_bytes=100)
+    with store_on(sentinel_group) as store:
+        yield store
 
 
 @pytest.fixture
@@ -37,6 +32,13 @@ def own(tmp_path: Path) -> Iterator[Group]:
     """Servers for one test that breaks them."""
     with sentinels(tmp_path) as group:
         yield group
+
+
+@pytest.fixture
+def own_store(own: Group) -> Iterator[Store]:
+    """The store that they are."""
+    with store_on(own) as store:
+        yield store
 
 
 def test_commands_go_to_the_primary(store: Store, sentinel_group: Group) -> None:
@@ -48,26 +50,23 @@ def test_commands_go_to_the_primary(store: Store, sentinel_group: Group) -> None
     store.ping()
 
 
-def test_a_failover_ends_lists_and_cursors_and_nothing_else(own: Group) -> None:
-    client = connect(own.url, timeout_seconds=2, max_connections=8)
-    store = Store(client, key_prefix="kv:", max_value_bytes=100)
-    store.put(PAIRS)
+def test_a_failover_ends_lists_and_cursors_and_nothing_else(own: Group, own_store: Store) -> None:
+    own_store.put(PAIRS)
     (old,) = own.primaries()
     assert old.client.wait(2, 5_000) == 2
-    listing = store.entries(EVERY_KEY)
+    listing = own_store.entries(EVERY_KEY)
     next(listing)
-    cursor, _ = store.page(EVERY_KEY, cursor=0, limit=10)
+    cursor, _ = own_store.page(EVERY_KEY, cursor=0, limit=10)
 
     old.kill()
     eventually(own.primaries, FAILOVER_SECONDS)
-    eventually(lambda: _can_write(store), FAILOVER_SECONDS)
+    eventually(lambda: _can_write(own_store), FAILOVER_SECONDS)
 
     with pytest.raises(errors.StoreChanged):
         list(listing)
     with pytest.raises(errors.CursorExpired):
-        store.page(EVERY_KEY, cursor=cursor, limit=10)
-    assert store.count(EVERY_KEY) == 3_001
-    client.close()
+        own_store.page(EVERY_KEY, cursor=cursor, limit=10)
+    assert own_store.count(EVERY_KEY) == 3_001
 
 
 def test_a_primary_that_became_a_replica_is_left(own: Group) -> None:
@@ -91,8 +90,7 @@ def test_a_primary_that_became_a_replica_is_left(own: Group) -> None:
 def test_a_write_whose_answer_is_lost_is_sent_once(sentinel_group: Group) -> None:
     (primary,) = sentinel_group.primaries()
     primary.client.flushall()
-    with connect(sentinel_group.url, timeout_seconds=0.5, max_connections=8) as client:
-        store = Store(client, key_prefix="kv:", max_value_bytes=100)
+    with store_on(sentinel_group, timeout_seconds=0.5) as store:
         store.patch("n", Change("increment", b"1"))
         primary.pause()
         try:
@@ -124,9 +122,10 @@ def test_a_pool_without_a_free_connection_is_saturated_and_not_down(sentinel_gro
         assert read(client.get, b"kv:nothing") is None
 
 
-def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_without_them(own: Group) -> None:
-    known = Store(connect(own.url, timeout_seconds=2, max_connections=8), key_prefix="kv:", max_value_bytes=100)
-    known.put_one("a", b"1")
+def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_without_them(
+    own: Group, own_store: Store
+) -> None:
+    own_store.put_one("a", b"1")
     own.guides[0].pause()
     own.guides[1].kill()
 
@@ -140,7 +139,7 @@ def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_witho
     with connect(own.url, timeout_seconds=2, max_connections=8) as client, pytest.raises(errors.StoreError):
         read(client.get, b"kv:a")
     assert time.monotonic() - started < 2 + SLACK_SECONDS
-    assert known.get("a").content == b"1"
+    assert own_store.get("a").content == b"1"
 
 
 def test_a_service_that_no_sentinel_knows_is_unavailable(sentinel_group: Group) -> None:
