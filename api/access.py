@@ -16,10 +16,12 @@ def register_access(app: Flask, tokens: Tokens | None) -> None:
     :param app: the application, with its resources
     :param tokens: the tokens; None if everybody may do everything
     """
+    if tokens is None:
+        return
 
     @app.before_request
     def identify() -> None:
-        g.token = None if tokens is None or not is_about_keys(app) else presented_token(tokens)
+        g.token = presented_token(tokens) if is_about_keys(app) else None
 
 
 def is_about_keys(app: Flask) -> bool:

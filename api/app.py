@@ -11,11 +11,11 @@ from api.errors import register_error_handlers
 from api.measured_store import MeasuredStore
 from api.metrics import Metrics, pool_wait
 from api.rate_limit import register_rate_limit
-from api.requests import KeyConverter, register_request_hooks
+from api.requests import KeyConverter, register_requests
 from api.settings import Settings
 from models.connection import connect
 from models.store import Store
-from resources.extensions import SLOTS, STORE
+from resources.extensions import METRICS, SLOTS, STORE
 from resources.responses import Slots
 
 
@@ -32,12 +32,13 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     tokens = settings.open_tokens()
     app = Application("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
+    app.extensions[METRICS] = metrics
     app.extensions[STORE] = store
     app.extensions[SLOTS] = Slots(settings.max_lists)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter
-    register_request_hooks(app, metrics)
+    register_requests(app, metrics)
     register_security_headers(app)
     register_error_handlers(app, unavailable_status=settings.unavailable_status)
     register_access(app, tokens)

@@ -37,6 +37,40 @@ class Application(Flask):
         """
         return func
 
+    def full_dispatch_request(self) -> Response:
+        """Answer the request of the current context; nobody listens to Flask's signals here."""
+        try:
+            answer = self.preprocess_request()
+            if answer is None:
+                answer = self.dispatch_request()
+        except Exception as error:  # noqa: BLE001  # the error handlers know what to make of it
+            answer = self.handle_user_exception(error)
+        return self.process_response(self.make_response(answer))
+
+    def preprocess_request(self) -> Any:
+        """Call what is to be done before each request, until something answers it; there are no blueprints."""
+        for before in self.before_request_funcs.get(None, ()):
+            if (answer := before()) is not None:
+                return answer
+        return None
+
+    def process_response(self, response: Response) -> Response:
+        """Call what is to be done after each request, the last first; blueprints and sessions have no part in it.
+
+        :param response: the answer
+        """
+        for after in reversed(self.after_request_funcs.get(None, ())):
+            response = after(response)
+        return response
+
+    def do_teardown_request(self, exc: BaseException | None = None) -> None:
+        """Call what is to be done when the request is over, the last first.
+
+        :param exc: what has gone wrong, if anything
+        """
+        for after in reversed(self.teardown_request_funcs.get(None, ())):
+            after(exc)
+
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Bind the routes to a request, whatever host it names: they are the same on each, and no URL of ours has one.
 

@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
-from flask import Flask, g, request
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from api.logs import LOGGER
 from models import errors
 from models.errors import quoted
+from resources.extensions import REQUEST_ID
 from resources.responses import Answer
 
 
@@ -112,7 +113,7 @@ def request_error(error: errors.RequestError) -> Answer:
 def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> Answer:
     """Answer what is not the client's fault and may pass, and log the cause."""
     problem = PROBLEMS[type(error)]
-    log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": g.request_id}})
+    log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         problem = problem._replace(status=unavailable_status)
     response = problem_response(problem, str(error), **error.members)
@@ -142,7 +143,7 @@ def http_error(error: HTTPException) -> Answer:
 
 def internal_error(error: Exception) -> Answer:
     """Answer what nobody foresaw, and log where it happened."""
-    log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": g.request_id}})
+    log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
     return problem_response(INTERNAL, "The service has a fault. Its log says more under this request id.")
 
 
@@ -153,7 +154,7 @@ def problem_response(problem: Problem, detail: str, **members: object) -> Answer
     :param detail: what came, what was expected, what to do
     :param members: further members
     """
-    document = problem_document(problem, detail, g.request_id) | members
+    document = problem_document(problem, detail, request.environ[REQUEST_ID]) | members
     body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     response = Answer(body, problem.status, PROBLEM_JSON)
     response.headers.extend(problem.headers)

@@ -1,5 +1,6 @@
 """Gunicorn's own log and metrics, without what it does for every request and nobody reads."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,12 @@ from gunicorn.instrument.statsd import Statsd
 class ServerLog(Statsd):
     """Its log, and its metrics where a statsd server is named, by our setting or by Gunicorn's own option."""
 
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.send: Callable[[str], None] = self._sock_send
+
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
-        """Send what Gunicorn measures of a request: in one datagram, not in three.
+        """Send what Gunicorn measures of a request: at once, not in three datagrams.
 
         With settings for `logging` Gunicorn believes that its access log is wanted, and gathers a hundred variables for
         each line that nobody writes (a GET of one key: 10 % more CPU time). Whoever asks for it gets it.
@@ -23,7 +28,7 @@ class ServerLog(Statsd):
         if self.cfg.accesslog or self.dogstatsd_tags:
             super().access(resp, req, environ, request_time)
         elif self.sock is not None:
-            self._sock_send(
+            self.send(
                 f"{self.prefix}gunicorn.request.duration:{request_time.total_seconds() * 1000}|ms\n"
                 f"{self.prefix}gunicorn.requests:1|c|@1.0\n"
                 f"{self.prefix}gunicorn.request.status.{resp.status_code}:1|c|@1.0"

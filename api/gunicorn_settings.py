@@ -12,7 +12,7 @@ from typing import Any
 from api.gunicorn_log import ServerLog
 from api.logs import LOGGER, logging_config
 from api.settings import Settings, variable_name
-from resources.extensions import IS_STOPPING
+from resources.extensions import IS_STOPPING, METRICS
 
 
 # What a worker has open beside its connections, with some to spare.
@@ -64,11 +64,17 @@ def on_starting(_arbiter: object) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let readiness see that a worker has been told to stop: from then on it takes requests for a second at most.
+    """Connect a worker and its application.
 
     :param worker: a worker that has loaded the application
     """
-    worker.wsgi.extensions[IS_STOPPING] = lambda: not worker.alive
+    extensions = worker.wsgi.extensions
+    # For readiness: from then on the worker takes requests for a second at most.
+    extensions[IS_STOPPING] = lambda: not worker.alive
+    metrics = extensions.get(METRICS)
+    if metrics is not None and worker.cfg.statsd_host == _settings.statsd_host:
+        # Gunicorn's own are sent together with ours.
+        worker.log.send = metrics.send
 
 
 def post_fork(_arbiter: object, _worker: object) -> None:

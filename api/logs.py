@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +12,21 @@ import orjson
 
 
 LOGGER = "flaskvstore"
+STANDARD_OUTPUT = 1
 ABOUT_A_REQUEST = re.compile(r"(Invalid request from ip=\S+: [^:]*|Error handling request)")
 REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "key_bytes", "token")
+
+
+class RequestRecord(logging.LogRecord):
+    """The event that a request was answered; `logging` itself would find out each time what is the same for all.
+
+    :param fields: :data:`REQUEST_FIELDS`
+    """
+
+    _same = vars(logging.LogRecord(f"{LOGGER}.requests", logging.INFO, "", 0, "", None, None))
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        vars(self).update(self._same, created=time.time(), fields=fields)
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         :param record: the event; its attribute ``fields``, if any, is a dict of JSON types
         """
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             **getattr(record, "fields", {}),
         }
@@ -33,7 +47,7 @@ class JsonFormatter(logging.Formatter):
             line |= {"logger": record.name, "message": message}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(line, default=str).decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -70,7 +84,7 @@ class LineHandler(logging.Handler):
         :param record: the event
         """
         try:
-            os.write(sys.stdout.fileno(), f"{self.format(record)}\n".encode())
+            os.write(STANDARD_OUTPUT, f"{self.format(record)}\n".encode())
         except Exception:  # noqa: BLE001  # no event may fail for its line, as in every handler of `logging`
             self.handleError(record)
 

@@ -17,21 +17,23 @@ Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
 
-class _Measuring:
-    """Measures what happens within it; as a class, because `contextlib` makes a generator each time.
+def measure(
+    operation: str, ask: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Answer:
+    """Ask the store, and measure it.
 
-    :param operation: what the store is asked
+    :param operation: what it is asked
+    :param ask: asks it
     """
-
-    def __init__(self, operation: str) -> None:
-        self._operation = operation
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        code = PROBLEMS[type(error)].code if isinstance(error, StoreError) else None
-        store_operation(self._operation, time.perf_counter() - self._started, code)
+    code = None
+    started = time.perf_counter()
+    try:
+        return ask(*args, **kwargs)
+    except StoreError as error:
+        code = PROBLEMS[type(error)].code
+        raise
+    finally:
+        store_operation(operation, time.perf_counter() - started, code)
 
 
 def _measured(
@@ -39,19 +41,14 @@ def _measured(
 ) -> Callable[Concatenate[Store, Arguments], Answer]:
     @wraps(method)
     def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        with _Measuring(method.__name__):
-            return method(self, *args, **kwargs)
+        return measure(method.__name__, method, self, *args, **kwargs)
 
     return call
 
 
 def _steps(operation: str, items: Iterator[Item]) -> Iterator[Item]:
     """Measure the time that a stream spends in the store, and not that of whoever reads it."""
-    while True:
-        with _Measuring(operation):
-            item = next(items, None)
-        if item is None:
-            return
+    while (item := measure(operation, next, items, None)) is not None:
         yield item
 
 
@@ -86,6 +83,5 @@ class MeasuredStore(Store):
         self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
     ) -> tuple[int, Iterator[dict[str, bytes | None]]]:
         """Measure both parts of a page: the search for its names, and the stream of its values."""
-        with _Measuring("page"):
-            following, entries = super().page(pattern, cursor=cursor, limit=limit, values=values)
+        following, entries = measure("page", super().page, pattern, cursor=cursor, limit=limit, values=values)
         return following, _steps("page", entries)

@@ -1,15 +1,19 @@
-"""Metrics, sent to a statsd server: at most one datagram a request, and no key, value or path in any name.
+"""Metrics, sent to a statsd server: some requests in one datagram, and no key, value or path in any name.
 
 `monitoring/statsd/mapping.yml` says what becomes of each name in Prometheus.
 """
 
+import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
+from functools import cache
 
-from flask import request
+from flask import Request
 from statsd import StatsClient
 
 from api.logs import LOGGER
@@ -33,22 +37,9 @@ OTHER_METHOD = "other"
 # What passes through a network of today in one piece.
 MAX_DATAGRAM_BYTES = 1432
 RETRY_SECONDS = 30.0
+FLUSH_SECONDS = 0.5
 
 log = logging.getLogger(f"{LOGGER}.metrics")
-
-
-class Client(StatsClient):  # type: ignore[misc]  # it has no types
-    """A client that writes all of a datagram at once: line by line it takes six calls for each."""
-
-    def send(self, timings: Mapping[str, float], counts: Mapping[str, int]) -> None:
-        """Send a datagram, or lose it: a failure is no business of the request that it is about.
-
-        :param timings: seconds by name
-        :param counts: numbers by name
-        """
-        lines = [f"{self._prefix}.{name}:{seconds * 1000:.6f}|ms" for name, seconds in timings.items()]
-        lines += [f"{self._prefix}.{name}:{count}|c" for name, count in counts.items()]
-        self._send("\n".join(lines))
 
 
 class Measurements:
@@ -92,17 +83,11 @@ def pool_wait(seconds: float) -> None:
     (_current.get(None) or start_measuring()).pool_wait_seconds += seconds
 
 
-def resource_name() -> str:
-    """Name the resource of the current request: one of a few, whatever its path."""
-    rule = request.url_rule
-    return NO_RESOURCE if rule is None else RESOURCES.get(rule.rule, OTHER_RESOURCE)
-
-
 class Metrics:
-    """Sends what was measured.
+    """Sends what was measured, when there is enough for a datagram, or after half a second.
 
-    Where to is looked up aside, so that a name server that is slow or knows nothing costs no request a moment; until it
-    is known nothing is sent.
+    A system call for each request costs more CPU time than all else about its metrics. Where to is looked up aside, so
+    that a name server that is slow or knows nothing costs no request a moment; until it is known nothing is sent.
 
     :param address: the statsd server
     :param prefix: what every name starts with
@@ -110,45 +95,73 @@ class Metrics:
 
     def __init__(self, address: Address, prefix: str) -> None:
         self._address = address
-        self._prefix = prefix
-        self._client: Client | None = None
-        threading.Thread(target=self._connect, daemon=True).start()
+        # Of the few names that there are each is written once.
+        self._name = cache(lambda template, **parts: f"{prefix}.{template.format(**parts)}")
+        self._client: StatsClient | None = None
+        # Threads may write and send at once: each of its operations is whole.
+        self._waiting: deque[str] = deque()
+        self._waiting_bytes = 0
+        threading.Thread(target=self._run, daemon=True).start()
+        atexit.register(self.flush)
 
-    def observe(self, status: int) -> Callable[[float, int], None]:
+    def observe(self, request: Request, status: int) -> Callable[[float, int], None]:
         """Take down what is known of the current request before its answer is sent.
 
+        :param request: the request
         :param status: the status of its answer
         :return: sends all of it, given the seconds that the request took and the bytes of the answer's body
         """
         measured = _current.get(None) or start_measuring()
-        resource = resource_name()
+        rule = request.url_rule
+        resource = NO_RESOURCE if rule is None else RESOURCES.get(rule.rule, OTHER_RESOURCE)
         method = request.method if request.method in METHODS else OTHER_METHOD
-        received_bytes = request.content_length or 0
+        received_bytes = request.content_length or 0 if "CONTENT_LENGTH" in request.environ else 0
 
         def send(seconds: float, sent_bytes: int) -> None:
-            if self._client is None:
-                return
-            timings = {REQUEST.format(resource=resource, method=method, status=status): seconds}
+            name = self._name
+            lines = [
+                f"{name(REQUEST, resource=resource, method=method, status=status)}:{seconds * 1000:.6f}|ms",
+                f"{name(RECEIVED_BYTES, resource=resource)}:{received_bytes}|c",
+                f"{name(SENT_BYTES, resource=resource)}:{sent_bytes}|c",
+            ]
             for operation, store_seconds in measured.store_seconds.items():
-                timings[STORE_DURATION.format(operation=operation)] = store_seconds
+                lines.append(f"{name(STORE_DURATION, operation=operation)}:{store_seconds * 1000:.6f}|ms")
             if measured.store_seconds:
-                timings[POOL_WAIT] = measured.pool_wait_seconds
-            counts = {
-                RECEIVED_BYTES.format(resource=resource): received_bytes,
-                SENT_BYTES.format(resource=resource): sent_bytes,
-            }
+                lines.append(f"{name(POOL_WAIT)}:{measured.pool_wait_seconds * 1000:.6f}|ms")
             for operation, code in measured.failures:
-                failure = STORE_FAILURE.format(operation=operation, code=code)
-                counts[failure] = counts.get(failure, 0) + 1
-            self._client.send(timings, counts)
+                lines.append(f"{name(STORE_FAILURE, operation=operation, code=code)}:1|c")
+            self.send("\n".join(lines))
 
         return send
 
-    def _connect(self) -> None:
+    def send(self, lines: str) -> None:
+        """Send lines with those that wait already.
+
+        :param lines: as statsd reads them
+        """
+        if self._waiting_bytes + len(lines) > MAX_DATAGRAM_BYTES:
+            self.flush()
+        self._waiting.append(lines)
+        self._waiting_bytes += len(lines) + 1
+
+    def flush(self) -> None:
+        """Send what waits, or lose it: a failure is no business of the requests that it is about."""
+        self._waiting_bytes = 0
+        lines = []
+        with suppress(IndexError):
+            while True:
+                lines.append(self._waiting.popleft())
+        if lines and self._client is not None:
+            self._client._send("\n".join(lines))  # noqa: SLF001  # its own methods take a line each
+
+    def _run(self) -> None:
         host, port = self._address
         while self._client is None:
             try:
-                self._client = Client(host, port, prefix=self._prefix, ipv6=":" in host)
+                self._client = StatsClient(host, port, ipv6=":" in host)
             except OSError as error:
                 log.warning("No metrics are sent to %s for now: %s", self._address, error)
                 time.sleep(RETRY_SECONDS)
+        while True:
+            time.sleep(FLUSH_SECONDS)
+            self.flush()

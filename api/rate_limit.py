@@ -14,6 +14,7 @@ from limits.storage import Storage
 from api.access import is_about_keys
 from models.errors import RateLimited
 from models.store import Store
+from models.tokens import Token
 
 
 class StoreCounters(Storage):
@@ -92,7 +93,8 @@ def register_rate_limit(app: Flask, store: Store, rate: str) -> None:
 
 def client_name() -> str:
     """Name whoever sent the current request: by the token, else by the address."""
-    return f"token {g.token.name}" if g.token is not None else f"address {request.remote_addr}"
+    token: Token | None = g.get("token")
+    return f"address {request.remote_addr}" if token is None else f"token {token.name}"
 
 
 def refuse(limit: RequestLimit) -> None:

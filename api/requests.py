@@ -4,19 +4,21 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 from urllib.parse import quote
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from flask import Flask, Request, Response, g
+from flask import Flask, Request, g
 from flask.globals import request_ctx
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from api.logs import LOGGER
+from api.logs import LOGGER, RequestRecord
 from api.metrics import Metrics, start_measuring
 from models.errors import InvalidEncoding
+from resources.extensions import REQUEST_ID
 from resources.urlencoded import check_encoding
 
 
@@ -34,39 +36,14 @@ class KeyConverter(BaseConverter):
     part_isolating = False
 
 
-class Report:
-    """What is told of the current request when its answer has been sent.
-
-    :param request: the request
-    :param response: its answer
-    :param metrics: where to send metrics, if anywhere
-    """
-
-    def __init__(self, request: Request, response: Response, metrics: Metrics | None) -> None:
-        self._line = request_line(request, response)
-        self._started = g.started
-        self._send = None if metrics is None else metrics.observe(response.status_code)
-
-    def finish(self, sent_bytes: int) -> None:
-        """Log the request, and send its metrics.
-
-        :param sent_bytes: the length of the answer's body
-        """
-        seconds = time.perf_counter() - self._started
-        fields = {**self._line, "duration_ms": round(seconds * 1000, 3), "bytes": sent_bytes}
-        log.info("", extra={"fields": fields})
-        if self._send is not None:
-            self._send(seconds, sent_bytes)
-
-
 class ReportedStream:
     """The body of an answer that is sent in chunks; its request is reported at its end, however it ends.
 
     :param chunks: the body
-    :param report: what is told of the request
+    :param report: told the length of the body
     """
 
-    def __init__(self, chunks: Any, report: Report) -> None:
+    def __init__(self, chunks: Any, report: Callable[[int], None]) -> None:
         self._chunks = chunks
         self._report = report
         self._sent_bytes = 0
@@ -79,38 +56,85 @@ class ReportedStream:
     def close(self) -> None:
         """Release what the body is read from: the server calls this once, also when the client has gone."""
         self._chunks.close()
-        self._report.finish(self._sent_bytes)
+        self._report(self._sent_bytes)
 
 
-def register_request_hooks(app: Flask, metrics: Metrics | None) -> None:
+def register_requests(app: Flask, metrics: Metrics | None) -> None:
     """Give every request an id and a line in the log, and refuse URLs that cannot be decoded.
 
     :param app: the application
     :param metrics: where to send metrics, if anywhere
     """
+    inner = app.wsgi_app
 
-    @app.before_request
-    def begin() -> None:
-        g.started = time.perf_counter()
+    def reported(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        started = time.perf_counter()
         if metrics is not None:
             start_measuring()
-        # Each use of Flask's `request` is a look-up of its own, which costs more than most of what is looked up.
-        request = request_ctx.request
-        given = request.headers.get(REQUEST_ID_HEADER, "")
-        # It names a request and keeps no secret: no system call for each.
-        g.request_id = given if WELL_FORMED_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        check_path(request)
+        request_id = environ[REQUEST_ID] = id_of(environ)
+        reports: list[Callable[[int], None]] = []
 
-    @app.after_request
-    def end(response: Response) -> Response:
-        request = request_ctx.request
-        response.headers.add(REQUEST_ID_HEADER, g.request_id)
-        report = Report(request, response, metrics)
-        if response.is_streamed:
-            response.response = ReportedStream(response.response, report)
-        else:
-            report.finish(sum(map(len, response.response)) if request.method != "HEAD" else 0)
-        return response
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            # Here, because Flask forgets the request before its answer is sent.
+            reports.append(report_of(request_ctx.request, int(status[:3]), started, metrics))
+            return start_response(status, [*headers, (REQUEST_ID_HEADER, request_id)], *exc_info)
+
+        body = inner(environ, start)
+        [report] = reports
+        if isinstance(body, list):
+            report(sum(map(len, body)))
+            return body
+        return ReportedStream(body, report)
+
+    app.wsgi_app = reported  # type: ignore[method-assign]  # as Flask documents it
+    app.before_request(lambda: check_path(request_ctx.request))
+
+
+def id_of(environ: WSGIEnvironment) -> str:
+    """Give the id of a request: that of its client, if it is well formed.
+
+    :param environ: the request
+    """
+    given: str | None = environ.get("HTTP_X_REQUEST_ID")
+    if given is not None and WELL_FORMED_ID.fullmatch(given):
+        return given
+    # It names a request and keeps no secret: no system call for each.
+    return f"{random.getrandbits(128):032x}"
+
+
+def report_of(request: Request, status: int, started: float, metrics: Metrics | None) -> Callable[[int], None]:
+    """Take down what is told of a request when its answer has been sent: never a key, never a value.
+
+    :param request: the request
+    :param status: the status of its answer
+    :param started: when it came, by the clock that :func:`time.perf_counter` reads
+    :param metrics: where to send metrics, if anywhere
+    :return: logs the request and sends its metrics, given the length of the answer's body
+    """
+    key = (request.view_args or {}).get("key")
+    token = g.get("token")
+    rule = request.url_rule
+    key_bytes = None if key is None else len(key.encode(errors="surrogatepass"))
+    send = None if metrics is None else metrics.observe(request, status)
+
+    def report(sent_bytes: int) -> None:
+        seconds = time.perf_counter() - started
+        if log.isEnabledFor(logging.INFO):
+            line = {
+                "request_id": request.environ[REQUEST_ID],
+                "method": request.method,
+                "route": None if rule is None else route(rule.rule),
+                "status": status,
+                "duration_ms": round(seconds * 1000, 3),
+                "bytes": sent_bytes,
+                "key_bytes": key_bytes,
+                "token": token and token.name,
+            }
+            log.handle(RequestRecord(line))
+        if send is not None:
+            send(seconds, sent_bytes)
+
+    return report
 
 
 def check_path(request: Request) -> None:
@@ -129,24 +153,6 @@ def check_path(request: Request) -> None:
     if b"#" in path:
         raise InvalidEncoding("The path holds a #, which starts a fragment that is never sent: write %23 for it.")
     check_encoding(path)
-
-
-def request_line(request: Request, response: Response) -> dict[str, Any]:
-    """Say about a request what is known before its answer is sent; never a key, never a value.
-
-    :param request: the request
-    :param response: its answer
-    """
-    key = (request.view_args or {}).get("key")
-    token = g.get("token")
-    return {
-        "request_id": g.request_id,
-        "method": request.method,
-        "route": route(request.url_rule.rule) if request.url_rule else None,
-        "status": response.status_code,
-        "key_bytes": None if key is None else len(key.encode(errors="surrogatepass")),
-        "token": token and token.name,
-    }
 
 
 @cache

@@ -142,11 +142,14 @@ class _TimedQueue(LifoQueue[Any]):
         self._on_wait = on_wait
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as its parent's
-        started = time.perf_counter()
         try:
-            return super().get(block, timeout)
-        finally:
-            self._on_wait(time.perf_counter() - started)
+            return super().get(block=False)
+        except Empty:
+            started = time.perf_counter()
+            try:
+                return super().get(block, timeout)
+            finally:
+                self._on_wait(time.perf_counter() - started)
 
 
 def open_pool(

@@ -89,7 +89,9 @@ class Store:
         name = self._name(key)
         check_value_size(key, len(value), self.max_value_bytes)
         if condition == NONE:
-            write(self._client.set, name, value, ex=expire_in)
+            # Not by redis-py's method of this name (a PUT of one key: 3 % more CPU time).
+            expiry = () if expire_in is None else ("EX", expire_in)
+            write(self._client.execute_command, "SET", name, value, *expiry)
         elif write(scripts.PUT_ONE, self._client, [name], [*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
             raise PreconditionFailed([key])
 

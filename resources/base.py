@@ -50,8 +50,9 @@ class KeyResource(StoreResource):
         :raises InsufficientScope: it may not
         """
         # As `api/access.py` has found it; None if the service has no tokens.
-        self.token = g.token
-        self.require(*SCOPES[request.method])
+        self.token = g.get("token")
+        if self.token is not None:
+            self.token.require(SCOPES[request.method])
         return super().dispatch_request(*args, **kwargs)
 
     def require(self, *scopes: str) -> None:

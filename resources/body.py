@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Iterator
 
-from flask import request
+from flask import Request
+from flask.globals import request_ctx
 
 from models.errors import BodyTooLarge, InvalidBody
 
@@ -17,7 +18,7 @@ def read_bytes() -> bytes:
     :raises BodyTooLarge: it is above the application's limit
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
-    return b"".join(read_chunks(max_bytes=request.max_content_length))
+    return b"".join(read_chunks(max_bytes=request_ctx.request.max_content_length))
 
 
 def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
@@ -27,13 +28,15 @@ def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
     :raises BodyTooLarge: it is above the limit
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
+    # Each use of Flask's `request` is a look-up of its own.
+    request = request_ctx.request
     # Werkzeug's own limit would cut a chunked body without a word.
     request.max_content_length = sys.maxsize
     announced_bytes = request.content_length or 0
     received_bytes = 0
     if max_bytes is not None and announced_bytes > max_bytes:
         raise BodyTooLarge(max_bytes, announced_bytes)
-    while chunk := _read():
+    while chunk := _read(request):
         received_bytes += len(chunk)
         if max_bytes is not None and received_bytes > max_bytes:
             raise BodyTooLarge(max_bytes)
@@ -43,7 +46,7 @@ def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
         raise InvalidBody(f"The body ended after {received_bytes:,} of {announced_bytes:,} bytes.")
 
 
-def _read() -> bytes:
+def _read(request: Request) -> bytes:
     try:
         return request.stream.read(CHUNK_BYTES)
     except Exception as error:  # every server has exceptions of its own for this

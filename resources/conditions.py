@@ -29,7 +29,11 @@ def read_condition() -> Condition:
     :raises InvalidCondition: a header is neither ``*`` nor a list of entity tags
     """
     # If-Match compares strongly: a weak tag never matches. If-None-Match compares weakly (RFC 9110 section 8.8.3.2).
-    return Condition(_words(MATCH, weak=False), _words(NONE_MATCH, weak=True))
+    headers = request.headers
+    match, none_match = headers.get(MATCH), headers.get(NONE_MATCH)
+    if match is None and none_match is None:
+        return NONE
+    return Condition(_words(MATCH, match, weak=False), _words(NONE_MATCH, none_match, weak=True))
 
 
 def read_collection_condition() -> Condition:
@@ -75,8 +79,7 @@ def tag_in(text: str) -> str | None:
     return ours["tag"] if ours and not ours["weak"] else None
 
 
-def _words(name: str, *, weak: bool) -> str:
-    header = request.headers.get(name)
+def _words(name: str, header: str | None, *, weak: bool) -> str:
     if header is None:
         return ""
     if header.strip() == ANY:

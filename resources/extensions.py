@@ -1,5 +1,9 @@
-"""Under which names an application keeps what its resources need; imports nothing, so that a server can read it too."""
+"""Under which names an application and a request keep what others need; it imports nothing: servers read it too."""
 
 STORE = "flaskvstore.store"
 SLOTS = "flaskvstore.slots"
 IS_STOPPING = "flaskvstore.is_stopping"
+METRICS = "flaskvstore.metrics"
+
+# In the environment of a request.
+REQUEST_ID = "flaskvstore.request_id"

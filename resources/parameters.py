@@ -42,7 +42,10 @@ def parse_query(*parameters: Parameter) -> list[Any]:
     :return: the value of each, in the same order
     :raises InvalidParameter: another one is there, or one is there twice
     """
-    given = unique(parse_pairs(request.query_string), InvalidParameter)
+    query = request.query_string
+    if not query:
+        return [parameter.default for parameter in parameters]
+    given = unique(parse_pairs(query), InvalidParameter)
     known = {parameter.name: parameter for parameter in parameters}
     for name in given:
         if name not in known:

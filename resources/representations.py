@@ -1,9 +1,11 @@
 """How one key is shown: content negotiation, entity tags, and what caches have to know."""
 
+from functools import lru_cache
 from http import HTTPStatus
 
 from flask import request
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from models.change import Condition, tag_of
 from models.entry import Value, value_to_json
@@ -24,15 +26,10 @@ def negotiate(*offered: str) -> str:
     :param offered: media types, the one to send if the client does not care first
     :raises NotAcceptable: it takes none of them
     """
-    if not request.headers.get("Accept"):
-        return offered[0]
-    # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
-    accepted = MIMEAccept([(media_type.partition(";")[0], q) for media_type, q in request.accept_mimetypes])
-    best = max(offered, key=accepted.quality)
-    if accepted.quality(best) == 0:
-        raise NotAcceptable(
-            f"The header Accept is {quoted(request.headers['Accept'])}: offered are {', '.join(offered)}."
-        )
+    accept = request.headers.get("Accept")
+    best = _best(accept, offered) if accept else offered[0]
+    if best is None:
+        raise NotAcceptable(f"The header Accept is {quoted(accept or '')}: offered are {', '.join(offered)}.")
     return best
 
 
@@ -55,6 +52,16 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
     if value.expire_in is not None:
         response.headers.add("Expire-In", str(value.expire_in))
     return response
+
+
+@lru_cache
+def _best(accept: str, offered: tuple[str, ...]) -> str | None:
+    """Choose by a header; clients send the same one each time."""
+    # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
+    named = parse_accept_header(accept, MIMEAccept)
+    accepted = MIMEAccept([(media_type.partition(";")[0], quality) for media_type, quality in named])
+    best = max(offered, key=accepted.quality)
+    return best if accepted.quality(best) else None
 
 
 def _whole(key: str, content: bytes, media_type: str) -> Answer:

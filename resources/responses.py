@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from flask import Response
@@ -35,6 +35,13 @@ class Answer(Response):
     def get_wsgi_headers(self, environ: Any) -> Headers:  # noqa: ARG002  # as its parent's
         """Give the headers as they are."""
         return self.headers
+
+    def get_app_iter(self, environ: Any) -> Iterable[bytes]:
+        """Give the body as it is, and none to HEAD.
+
+        :param environ: the request
+        """
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else cast("Iterable[bytes]", self.response)
 
 
 def json_response(body: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""Metrics as they leave the service: one datagram a request, and nothing a client writes in any name."""
+"""Metrics as they leave the service: many in one datagram, and nothing a client writes in any name."""
 
 import inspect
 import re
@@ -41,9 +41,18 @@ class Statsd:
             except BlockingIOError:
                 return came
 
-    def ours(self) -> list[str]:
-        """Give those that are not Gunicorn's own."""
-        return [each for each in self.datagrams() if not each.startswith("flaskvstore.gunicorn.")]
+    def lines(self, *, until: str) -> dict[str, str]:
+        """Give the metrics that come, their names and what they say, until there is one of this name."""
+        came: dict[str, str] = {}
+
+        def has_come() -> bool:
+            for line in "\n".join(self.datagrams()).splitlines():
+                name, _, said = line.partition(":")
+                came[name] = said
+            return until in came
+
+        eventually(has_come)
+        return came
 
 
 @pytest.fixture(scope="module")
@@ -65,86 +74,102 @@ def measured(tmp_path_factory: pytest.TempPathFactory, statsd: Statsd) -> Iterat
 def ask(measured: Service, statsd: Statsd, contract: Contract) -> Ask:
     """Ask a service that sends its metrics, after what it has sent so far."""
     asked = measured.ask(contract)
-    eventually(lambda: asked("DELETE", "/keys").status == 200 and statsd.ours())
-    statsd.datagrams()
+    # It sends nothing before it knows where to.
+    eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
+    asked("DELETE", "/keys")
+    statsd.lines(until="flaskvstore.request.keys.DELETE.200")
     return asked
 
 
-def lines(datagram: str) -> dict[str, str]:
-    """Give the metrics of a datagram: their names, and what they say."""
-    return dict(line.split(":", 1) for line in datagram.split("\n"))
+def ours(lines: dict[str, str]) -> dict[str, str]:
+    """Leave out Gunicorn's own."""
+    return {name: said for name, said in lines.items() if not name.startswith("flaskvstore.gunicorn.")}
 
 
-def names(datagrams: list[str]) -> set[str]:
-    return {name for datagram in datagrams for name in lines(datagram)}
-
-
-def test_a_request_is_one_datagram_with_all_that_is_known_of_it(ask: Ask, statsd: Statsd) -> None:
+def test_all_that_is_known_of_a_request_is_sent(ask: Ask, statsd: Statsd) -> None:
     answer = ask("PUT", "/keys/a?expire_in=60", b"12345")
 
-    [sent] = statsd.ours()
-    assert lines(sent).keys() == {
+    sent = ours(statsd.lines(until="flaskvstore.request.key.PUT.200"))
+    assert sent.keys() == {
         "flaskvstore.request.key.PUT.200",
         "flaskvstore.received_bytes.key",
         "flaskvstore.sent_bytes.key",
         "flaskvstore.store.put_one.duration",
         "flaskvstore.pool.wait",
     }
-    assert lines(sent)["flaskvstore.received_bytes.key"] == "5|c"
-    assert lines(sent)["flaskvstore.sent_bytes.key"] == f"{len(answer.body)}|c"
-    assert all(re.fullmatch(r"[\d.]+\|ms", lines(sent)[f"flaskvstore.{name}"]) for name in (
-        "request.key.PUT.200", "store.put_one.duration", "pool.wait"
-    ))  # fmt: skip
+    assert sent["flaskvstore.received_bytes.key"] == "5|c"
+    assert sent["flaskvstore.sent_bytes.key"] == f"{len(answer.body)}|c"
+    timings = ("request.key.PUT.200", "store.put_one.duration", "pool.wait")
+    assert all(re.fullmatch(r"[\d.]+\|ms", sent[f"flaskvstore.{name}"]) for name in timings)
 
 
-def test_a_stream_is_one_datagram_at_its_end(ask: Ask, statsd: Statsd) -> None:
+def test_a_stream_is_measured_at_its_end(ask: Ask, statsd: Statsd) -> None:
     put_json(ask, {f"key {number}": "v" * 100 for number in range(5_000)})
-    statsd.datagrams()
 
     body = ask("GET", "/keys").body
 
-    [sent] = statsd.ours()
-    assert lines(sent)["flaskvstore.sent_bytes.keys"] == f"{len(body)}|c"
-    assert "flaskvstore.store.entries.duration" in lines(sent)
+    sent = statsd.lines(until="flaskvstore.request.keys.GET.200")
+    assert sent["flaskvstore.sent_bytes.keys"] == f"{len(body)}|c"
+    assert "flaskvstore.store.entries.duration" in sent
 
 
 @pytest.mark.gunicorn("these are of Gunicorn")
 def test_gunicorn_sends_its_own_under_the_names_of_the_seed(ask: Ask, statsd: Statsd) -> None:
     ask("GET", "/keys/nothing")
 
-    # It sends them after its answer.
-    sent: list[str] = []
-
-    def have_come() -> bool:
-        sent.extend(statsd.datagrams())
-        return "flaskvstore.gunicorn.request.status.404" in names(sent)
-
-    eventually(have_come)
-    [datagram] = [each for each in sent if "gunicorn.request.status.404" in each]
-    assert lines(datagram).keys() == {
+    sent = statsd.lines(until="flaskvstore.gunicorn.request.status.404")
+    assert sent.keys() - ours(sent).keys() == {
         "flaskvstore.gunicorn.request.duration",
         "flaskvstore.gunicorn.request.status.404",
         "flaskvstore.gunicorn.requests",
     }
 
 
-def test_neither_keys_nor_paths_nor_methods_make_names(ask: Ask, statsd: Statsd) -> None:
-    def seen_after(number: int) -> set[str]:
-        put_json(ask, {f"key-{number}": "value"})
-        for target in (
-            f"/keys/key-{number}",
-            f"/keys/absent-{number}",
-            f"/unknown-{number}",
-            f"/keys?filter=key-{number}",
-        ):
-            ask("GET", target)
-        ask(f"BREW{number}", f"/keys/key-{number}")
-        ask("PUT", f"/keys?name-{number}=1")
-        ask("DELETE", f"/keys/key-{number}")
-        return names(statsd.datagrams())
+def test_many_requests_are_one_datagram_that_fits_the_network(ask: Ask, statsd: Statsd) -> None:
+    for _ in range(200):
+        ask("GET", "/health/live")
 
-    first = seen_after(0)
-    rest = set().union(*(seen_after(number) for number in range(1, 1_000)))
+    datagrams: list[str] = []
+
+    def have_come() -> bool:
+        datagrams.extend(statsd.datagrams())
+        return "\n".join(datagrams).count("flaskvstore.request.live.GET.200:") == 200
+
+    eventually(have_come)
+    assert len(datagrams) < 100
+    assert max(map(len, datagrams)) <= metrics.MAX_DATAGRAM_BYTES
+
+
+def test_nothing_is_lost_at_the_end(tmp_path: Path, statsd: Statsd, contract: Contract) -> None:
+    with serving(tmp_path, "--workers", "1", FLASKVSTORE_STATSD_HOST=statsd.address) as service:
+        asked = service.ask(contract)
+        eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
+        asked("GET", "/health/ready")
+
+    assert "flaskvstore.request.ready.GET.200" in "\n".join(statsd.datagrams())
+
+
+def test_neither_keys_nor_paths_nor_methods_make_names(ask: Ask, statsd: Statsd) -> None:
+    def sent_for(numbers: range) -> set[str]:
+        datagrams = []
+        for number in numbers:
+            put_json(ask, {f"key-{number}": "value"})
+            for target in (
+                f"/keys/key-{number}",
+                f"/keys/absent-{number}",
+                f"/unknown-{number}",
+                f"/keys?filter=key-{number}",
+            ):
+                ask("GET", target)
+            ask(f"BREW{number}", f"/keys/key-{number}")
+            ask("PUT", f"/keys?name-{number}=1")
+            ask("DELETE", f"/keys/key-{number}")
+            datagrams += statsd.datagrams()
+        ask("HEAD", "/keys")
+        rest = statsd.lines(until="flaskvstore.request.keys.HEAD.200")
+        return {line.partition(":")[0] for line in "\n".join(datagrams).splitlines()} | set(rest)
+
+    first, rest = sent_for(range(1)), sent_for(range(1, 1_000))
 
     assert {name for name in rest - first if ".gunicorn." not in name} == set()
     assert not re.search(r"key-|absent|unknown|BREW|name-", "\n".join(rest))
@@ -157,12 +182,11 @@ def test_what_the_store_cannot_do_is_counted_by_its_code(tmp_path: Path, statsd:
     ) as service:
         asked = service.ask(contract)
         eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
-        statsd.datagrams()
 
         assert asked("GET", "/keys/a").status == 500
         assert asked("GET", "/health/ready").status == 503
 
-        failed = {name for name in names(statsd.datagrams()) if ".failed." in name}
+        failed = {name for name in statsd.lines(until="a.b.request.ready.GET.503") if ".failed." in name}
         assert failed == {"a.b.store.get.failed.store_unavailable", "a.b.store.ping.failed.not_ready"}
 
 
@@ -181,7 +205,7 @@ def test_every_operation_of_the_store_is_measured() -> None:
     assert operations - {"check", "within"} == {name for name in vars(MeasuredStore) if not name.startswith("_")}
 
 
-def test_the_longest_datagram_fits_in_one() -> None:
+def test_the_metrics_of_a_request_fit_in_a_datagram() -> None:
     failures = [problem.code for error, problem in PROBLEMS.items() if issubclass(error, StoreError)]
     longest_code, longest_operation = max(failures, key=len), max(vars(MeasuredStore), key=len)
     parts = [
