@@ -97,6 +97,13 @@ class Metrics:
         self._address = address
         # Of the few names that there are each is written once.
         self._name = cache(lambda template, **parts: f"{prefix}.{template.format(**parts)}")
+        self._names_of = cache(
+            lambda resource, method, status: (
+                self._name(REQUEST, resource=resource, method=method, status=status),
+                self._name(RECEIVED_BYTES, resource=resource),
+                self._name(SENT_BYTES, resource=resource),
+            )
+        )
         self._client: StatsClient | None = None
         # Threads may write and send at once: each of its operations is whole.
         self._waiting: deque[str] = deque()
@@ -118,19 +125,19 @@ class Metrics:
         received_bytes = request.content_length or 0 if "CONTENT_LENGTH" in request.environ else 0
 
         def send(seconds: float, sent_bytes: int) -> None:
-            name = self._name
-            lines = [
-                f"{name(REQUEST, resource=resource, method=method, status=status)}:{seconds * 1000:.6f}|ms",
-                f"{name(RECEIVED_BYTES, resource=resource)}:{received_bytes}|c",
-                f"{name(SENT_BYTES, resource=resource)}:{sent_bytes}|c",
-            ]
+            request_name, received_name, sent_name = self._names_of(resource, method, status)
+            lines = (
+                f"{request_name}:{seconds * 1000:.3f}|ms\n"
+                f"{received_name}:{received_bytes}|c\n"
+                f"{sent_name}:{sent_bytes}|c"
+            )
             for operation, store_seconds in measured.store_seconds.items():
-                lines.append(f"{name(STORE_DURATION, operation=operation)}:{store_seconds * 1000:.6f}|ms")
+                lines += f"\n{self._name(STORE_DURATION, operation=operation)}:{store_seconds * 1000:.3f}|ms"
             if measured.store_seconds:
-                lines.append(f"{name(POOL_WAIT)}:{measured.pool_wait_seconds * 1000:.6f}|ms")
+                lines += f"\n{self._name(POOL_WAIT)}:{measured.pool_wait_seconds * 1000:.3f}|ms"
             for operation, code in measured.failures:
-                lines.append(f"{name(STORE_FAILURE, operation=operation, code=code)}:1|c")
-            self.send("\n".join(lines))
+                lines += f"\n{self._name(STORE_FAILURE, operation=operation, code=code)}:1|c"
+            self.send(lines)
 
         return send
 

@@ -1,6 +1,5 @@
 """What happens around every request: its id, the check of its URL, its log line and its metrics."""
 
-import logging
 import random
 import re
 import time
@@ -15,7 +14,7 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from api.logs import LOGGER, RequestRecord
+from api.logs import log_request
 from api.metrics import Metrics, start_measuring
 from models.errors import InvalidEncoding
 from resources.extensions import REQUEST_ID
@@ -25,8 +24,6 @@ from resources.urlencoded import check_encoding
 REQUEST_ID_HEADER = "X-Request-Id"
 RULE_VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-log = logging.getLogger(f"{LOGGER}.requests")
 
 
 class KeyConverter(BaseConverter):
@@ -119,8 +116,8 @@ def report_of(request: Request, status: int, started: float, metrics: Metrics | 
 
     def report(sent_bytes: int) -> None:
         seconds = time.perf_counter() - started
-        if log.isEnabledFor(logging.INFO):
-            line = {
+        log_request(
+            {
                 "request_id": request.environ[REQUEST_ID],
                 "method": request.method,
                 "route": None if rule is None else route(rule.rule),
@@ -130,7 +127,7 @@ def report_of(request: Request, status: int, started: float, metrics: Metrics | 
                 "key_bytes": key_bytes,
                 "token": token and token.name,
             }
-            log.handle(RequestRecord(line))
+        )
         if send is not None:
             send(seconds, sent_bytes)
 
