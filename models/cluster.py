@@ -116,6 +116,12 @@ class Cluster(Client):
             raise PartlyDone(error, sum(len(group) for group, _ in done), len(names)) from error
         return done
 
+    def snapshot(
+        self, names: Sequence[bytes], script: Callable[[Client, Sequence[bytes]], Any]
+    ) -> list[tuple[Sequence[bytes], Any]]:
+        """Read values and expiries, those of each slot of one moment."""
+        return self.apart(names, script)
+
     def survey(self) -> Survey:
         """Ask every primary which slots it has.
 

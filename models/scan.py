@@ -3,8 +3,7 @@
 What is there from the first step to the last is never missed; see https://redis.io/docs/latest/commands/scan/.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from models import scripts
@@ -20,7 +19,7 @@ Item = TypeVar("Item")
 
 # How many names the server looks at in one SCAN, and at most how many SCANs one page takes: a filter that matches
 # little gives short pages, not slow ones.
-SCAN_COUNT = 1_000
+SCAN_COUNT = 700
 MAX_SCANS_PER_PAGE = 100
 
 # About how many bytes of values one step may bring into a worker's memory.
@@ -89,17 +88,17 @@ class Scan:
         self._check(survey)
         return 0 if place == len(survey.servers) else _packed(epoch, place, position), names
 
-    def keys(self, names: Iterable[bytes]) -> dict[bytes, str]:
+    def keys(self, names: Sequence[bytes]) -> dict[bytes, str]:
         """Give the key for each name, without those that another program wrote and that cannot be keys here.
 
         :param names: names
         """
-        keys = {}
-        for name in names:
-            try:
-                keys[name] = name[len(self._prefix) :].decode()
-            except UnicodeDecodeError:
-                continue
+        start = len(self._prefix)
+        try:
+            # Nearly always text: at once, in half the time.
+            keys = {name: name[start:].decode() for name in names}
+        except UnicodeDecodeError:
+            keys = {name: name[start:].decode() for name in names if _is_text(name[start:])}
         keys.pop(self._prefix, None)
         return keys
 
@@ -130,19 +129,38 @@ class Scan:
         :param scanned: names, some at a time
         """
         ahead = ReadAhead()
+        ask: Callable[..., Any] = self._client.snapshot
         for names in scanned:
             for batch in ahead.cut(names):
                 records: list[Record] = []
-                for group, answer in read(self._client.apart, batch, scripts.EXPORT):
-                    values, expiries_in_ms, (seconds, microseconds) = answer
-                    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-                    records += [
-                        (name[len(self._prefix) :], value, None if ms < 0 else round((now_ms + ms) / 1000))
-                        for name, value, ms in zip(group, values, expiries_in_ms or repeat(-1), strict=False)
-                        if value is not None and len(name) > len(self._prefix)
-                    ]
+                for group, (values, expiries_in_ms, clock) in read(ask, batch, scripts.EXPORT):
+                    if expiries_in_ms:
+                        # Some key expires: that of each is asked for at once from now on.
+                        ask = self._client.apart
+                    records += self._records(group, values, expiries_in_ms, clock)
                 ahead.learn(len(batch), [value for _, value, _ in records])
                 yield records
+
+    def _records(
+        self,
+        names: Sequence[bytes],
+        values: Sequence[bytes | None],
+        expiries_in_ms: Sequence[int],
+        clock: Sequence[bytes],
+    ) -> list[Record]:
+        start = len(self._prefix)
+        if not expiries_in_ms:
+            return [
+                (name[start:], value, None)
+                for name, value in zip(names, values, strict=True)
+                if value is not None and len(name) > start
+            ]
+        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        return [
+            (name[start:], value, None if ms < 0 else round((now_ms + ms) / 1000))
+            for name, value, ms in zip(names, values, expiries_in_ms, strict=True)
+            if value is not None and len(name) > start
+        ]
 
     def _step(
         self, server: tuple[Client, str], position: int, pattern: Filter, *, count: int, strings: bool
@@ -160,6 +178,14 @@ class Scan:
         """Make sure at the end that no key has moved from a server that was still to come to one that was done."""
         if len(survey.servers) > 1 and read(self._client.survey).epoch != survey.epoch:
             raise StoreChanged(CHANGED)
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _values(client: Client, names: Sequence[bytes]) -> Any:

@@ -152,14 +152,11 @@ end
 return {failed, values, deleted}
 """)
 
-# ARGV: nothing. Gives the values, the milliseconds until each expires, or nothing if none does, and the server's clock.
-# To ask each key takes three times as long as all the rest, and is for nothing where no key of the server expires.
+# ARGV: nothing. Gives the values, the milliseconds until each expires (below 0 for never), and the server's clock.
 EXPORT = Script("""
-local keyspace, expiries = redis.pcall('INFO', 'keyspace'), {}
-if type(keyspace) ~= 'string' or string.find(keyspace, 'expires=[1-9]') then
-    for i, name in ipairs(KEYS) do
-        expiries[i] = redis.call('PTTL', name)
-    end
+local expiries = {}
+for i, name in ipairs(KEYS) do
+    expiries[i] = redis.call('PTTL', name)
 end
 return {redis.call('MGET', unpack(KEYS)), expiries, redis.call('TIME')}
 """)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Self
 
 from models import scripts
+from models.ahead import ahead
 from models.change import NONE, Change, Condition
 from models.client import Client, Script
 from models.connection import read, write
@@ -242,7 +243,7 @@ class Store:
         :param pattern: the filter
         :param values: whether to read the values; without, each value is None
         """
-        return self._scan.entries(self._scan.names(pattern, strings=not values), values=values)
+        return ahead(self._scan.entries(self._scan.names(pattern, strings=not values), values=values))
 
     def page(
         self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
@@ -263,7 +264,7 @@ class Store:
 
         :param pattern: the filter
         """
-        return self._scan.records(self._scan.names(pattern))
+        return ahead(self._scan.records(self._scan.names(pattern)))
 
     def import_records(self, records: Iterable[Record]) -> int:
         """Write records that :meth:`check` has let pass; those with one key in their order.

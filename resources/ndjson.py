@@ -29,7 +29,7 @@ def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
         if batch:
             # Encoded at once and cut afterwards, in a tenth of the time: in a JSON string a quotation mark has a
             # backslash before it, so what is cut at stands nowhere else.
-            lines = orjson.dumps([_shown(*record) for record in batch])[1:-1]
+            lines = orjson.dumps(_shown(batch))[1:-1]
             yield lines.replace(b'},{"key":', b'}\n{"key":') + b"\n"
 
 
@@ -91,9 +91,21 @@ class Import:
         self._batch_bytes = 0
 
 
-def _shown(key: bytes, value: bytes, expires_at: int | None) -> dict[str, Any]:
-    shown = {"key": value_to_json(key), "value": value_to_json(value)}
-    return shown if expires_at is None else {**shown, "expires_at": expires_at}
+def _shown(batch: list[Record]) -> list[dict[str, Any]]:
+    try:
+        # Nearly always text, which takes no call of ours (an export: a tenth of its CPU time).
+        return [
+            {"key": key.decode(), "value": value.decode()}
+            if expires_at is None
+            else {"key": key.decode(), "value": value.decode(), "expires_at": expires_at}
+            for key, value, expires_at in batch
+        ]
+    except UnicodeDecodeError:
+        return [
+            {"key": value_to_json(key), "value": value_to_json(value)}
+            | ({} if expires_at is None else {"expires_at": expires_at})
+            for key, value, expires_at in batch
+        ]
 
 
 def _lines(max_bytes: int) -> Iterator[bytes | None]:

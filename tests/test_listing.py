@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from models import scan
 from models.client import Client
+from models.connection import connect
+from models.embedded import EmbeddedServer
+from models.errors import StoreDenied
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
+from tests import acl
 from tests.asking import Ask, pages, put_json
 
 
@@ -69,6 +73,39 @@ def test_what_is_there_throughout_is_never_missed(
             valkey_client.unlink(*(f"kv:{key}" for key in gone))
 
     assert {key: value for key, value in seen.items() if key.startswith("steady")} == STEADY
+
+
+def test_an_export_knows_of_a_key_that_begins_to_expire_meanwhile(
+    valkey_store: Store, valkey_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "SCAN_COUNT", 20)
+    valkey_store.put(STEADY)
+    exported = valkey_store.export_records(EVERY_KEY)
+    seen = {key.decode(): expires_at for key, _, expires_at in next(exported)}
+    rest = STEADY.keys() - seen.keys()
+
+    for key in rest:
+        valkey_client.expire(f"kv:{key}", 1_000)
+    for records in exported:
+        seen |= {key.decode(): expires_at for key, _, expires_at in records}
+
+    assert seen.keys() == STEADY.keys()
+    assert {key for key, expires_at in seen.items() if expires_at is not None} == rest
+
+
+def test_an_export_that_is_denied_a_command_leaves_no_answer_behind(
+    valkey_store: Store, valkey_client: Client, valkey_server: EmbeddedServer
+) -> None:
+    valkey_store.put(STEADY)
+    acl.allow(valkey_client, [*acl.documented(), "-mget"])
+    client = connect(acl.as_user(valkey_server.url), timeout_seconds=5, max_connections=1)
+    limited = Store(client, key_prefix="kv:", max_value_bytes=100)
+
+    with pytest.raises(StoreDenied):
+        list(limited.export_records(EVERY_KEY))
+
+    assert limited.get("steady 7").content == b"7"
+    client.close()
 
 
 @pytest.mark.parametrize("target", ["/keys", "/keys?limit=200", "/keys?values=false", "/keys?filter=steady$&limit=50"])
