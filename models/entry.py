@@ -23,6 +23,10 @@ MAX_EXPIRE_IN_SECONDS = 2**31 - 1
 # [1-9] first: "007" and "0" are refused, as are signs, blanks and the digits of other scripts.
 WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
+# They refuse what is not text, or not bytes, with TypeError.
+_ENCODE: Callable[[Any], bytes] = str.encode
+_DECODE: Callable[[Any], str] = bytes.decode
+
 _TYPE_NAMES = {dict: "an object", list: "an array", int: "a number", float: "a number", bool: "a boolean"}
 
 
@@ -163,12 +167,11 @@ def values_from_json(values: Sequence[tuple[str, object]]) -> list[tuple[str, by
     :param values: keys and values, as :func:`value_from_json` takes them
     :raises InvalidValue: one of them is no value
     """
+    keys = [key for key, _ in values]
     try:
         # Nearly always text, which takes no call of ours (writing 1,000 keys: a tenth of the CPU time).
-        return [
-            (key, value.encode() if isinstance(value, str) else value_from_json(key, value)) for key, value in values
-        ]
-    except UnicodeEncodeError:
+        return [*zip(keys, map(_ENCODE, [value for _, value in values]), strict=True)]
+    except (TypeError, UnicodeEncodeError):
         return [(key, value_from_json(key, value)) for key, value in values]
 
 
@@ -179,8 +182,8 @@ def values_to_json(values: Mapping[str, bytes | None]) -> dict[str, Any]:
     """
     try:
         # Nearly always text, as above.
-        return {key: value if value is None else value.decode() for key, value in values.items()}
-    except UnicodeDecodeError:
+        return dict(zip(values, map(_DECODE, values.values()), strict=True))
+    except (TypeError, UnicodeDecodeError):
         return {key: value if value is None else value_to_json(value) for key, value in values.items()}
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,25 @@ class TestDoing:
             client.config_resetstat()
         assert post(ask, {"get": list(put)}).json["values"] == put
         if is_one_server:
-            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
+            assert client.info("commandstats")["cmdstat_mget"]["calls"] == 1
+
+    @pytest.mark.parametrize(
+        ("body", "command"),
+        [({"get": ["a", "b"]}, "mget"), ({"put": {"a": "1", "b": "2"}}, "mset")],
+    )
+    def test_what_one_command_does_takes_no_script(
+        self, ask: Ask, client: Client, backend: str, body: dict[str, Any], command: str
+    ) -> None:
+        is_one_server = backend not in {"fakeredis", "cluster"}
+        if is_one_server:
+            client.config_resetstat()
+
+        assert post(ask, body).json["stored"] == len(body.get("put", ()))
+
+        if is_one_server:
+            commands = client.info("commandstats")
+            assert commands[f"cmdstat_{command}"]["calls"] == 1
+            assert not {"cmdstat_evalsha", "cmdstat_eval"} & commands.keys()
 
     def test_a_tag_of_either_representation_is_taken(self, ask: Ask, client: Client) -> None:
         client.set("kv:a", "1")
