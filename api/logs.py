@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,11 +98,12 @@ class LineHandler(logging.Handler):
             self.handleError(record)
 
     def write(self, line: bytes) -> None:
-        """Write a line.
+        """Write a line, or lose it: no request fails because a disk is full or nobody reads any more.
 
         :param line: without its end
         """
-        os.write(STANDARD_OUTPUT, line + b"\n")
+        with suppress(OSError):
+            os.write(STANDARD_OUTPUT, line + b"\n")
 
 
 def log_request(fields: dict[str, Any]) -> None:

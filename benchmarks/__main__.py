@@ -23,7 +23,7 @@ from models.embedded import EmbeddedServer
 
 
 # Rounds and seconds of each request, rounds and keys of the streams, the sizes of stores.
-FULL = (7, 1, 3, 1_000_000, [1_000, 100_000, 1_000_000])
+FULL = (9, 1, 5, 1_000_000, [1_000, 100_000, 1_000_000])
 QUICK = (2, 1, 1, 100_000, [1_000, 100_000])
 TOOLS = ("wrk", "webdis", "curl", "taskset")
 
@@ -71,7 +71,7 @@ def measure(directory: Path, *, quick: bool) -> Results:
         streams = Streams(started[SERVICE], started[WEBDIS], client, socket_file, store.pid, directory)
         results.sizes = streams.sizes(sizes, rounds=max(2, rounds // 2), seconds=seconds)
         results.streams = streams.runs(keys, stream_rounds)
-        results.neighbours = streams.neighbours(seconds * 2)
+        results.neighbours = streams.neighbours(seconds * 2, rounds=max(1, rounds // 2))
     return results
 
 

@@ -95,28 +95,34 @@ class Streams:
         upload = ("--header", f"Content-Type: {NDJSON}", "--upload-file", str(self.file))
         yield "import", self._asked(self.service, *upload)
 
-    def neighbours(self, seconds: float) -> tuple[float, float]:
+    def neighbours(self, seconds: float, rounds: int) -> tuple[float, float]:
         """Give the 99th percentile of one client's GETs, in milliseconds: alone, and beside a list that is sent.
 
         :param seconds: for how long each is asked
+        :param rounds: how often; the medians are given
         """
         request = Request("GET", "/keys/key:1")
-        alone = wrk(request, port=self.service.port, seconds=seconds, connections=1)["p99_ms"]
-        stop = threading.Event()
 
-        def listing() -> None:
-            while not stop.is_set():
-                self._asked(self.service)
+        def p99_ms() -> float:
+            return float(wrk(request, port=self.service.port, seconds=seconds, connections=1)["p99_ms"])
 
-        thread = threading.Thread(target=listing)
-        thread.start()
-        try:
-            time.sleep(0.2)
-            beside = wrk(request, port=self.service.port, seconds=seconds, connections=1)["p99_ms"]
-        finally:
-            stop.set()
-            thread.join()
-        return alone, beside
+        alone, beside = [], []
+        for _ in range(rounds):
+            alone.append(p99_ms())
+            stop = threading.Event()
+            thread = threading.Thread(target=self._list_until, args=(stop,))
+            thread.start()
+            try:
+                time.sleep(0.2)
+                beside.append(p99_ms())
+            finally:
+                stop.set()
+                thread.join()
+        return median(alone), median(beside)
+
+    def _list_until(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._asked(self.service)
 
     def sizes(self, keys: list[int], rounds: int, seconds: float) -> dict[int, dict[str, float]]:
         """Give the CPU time of a GET and of a page, in microseconds, for stores of some sizes.

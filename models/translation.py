@@ -65,8 +65,11 @@ _BY_WORD: dict[str, tuple[type[StoreError | WrongType], str]] = {
 # How newer servers and Redis 7.0 say that a script may not do something; older ones say NOPERM.
 _DENIED_TO_A_SCRIPT = ("ACL failure in script", "The user executing the script")
 
-# Redis 6.2 puts this before the error of a command that a script has called.
-_OF_A_SCRIPT = re.compile(r"^Error running script \(.*?\): @user_script: ?\d+: -?")
+# Redis 6.2 puts the one before the error of a command that a script has called, and servers the other before that of
+# an EXEC.
+_OF_SEVERAL = re.compile(
+    r"^(?:Error running script \(.*?\): @user_script: ?\d+: -?|Transaction discarded because of: )"
+)
 
 
 class PartlyDone(exceptions.RedisError):
@@ -95,7 +98,7 @@ def translated(error: exceptions.RedisError) -> StoreError | WrongType:
     for redis_class, store_class, detail in _BY_CLASS:
         if isinstance(error, redis_class):
             return store_class(detail)
-    text = _OF_A_SCRIPT.sub("", str(error))
+    text = _OF_SEVERAL.sub("", str(error))
     if text.startswith(_DENIED_TO_A_SCRIPT):
         return StoreDenied(DENIED)
     our_class, detail = _BY_WORD.get(text.partition(" ")[0], (StoreFault, FAULT))

@@ -315,7 +315,7 @@ ROWS = {
     "out of memory": at_the_server(lambda scene: configured(scene, "maxmemory", 1), "200", FULL, "200", DELETE="200"),
     "a replica": at_the_server(a_replica, "200", READ_ONLY, "200"),
     "a replica without its primary": at_the_server(
-        a_replica_without_its_primary, UNAVAILABLE, READ_ONLY, "503", PATCH=UNAVAILABLE, POST=UNAVAILABLE
+        a_replica_without_its_primary, UNAVAILABLE, READ_ONLY, "503", PATCH=UNAVAILABLE
     ),
     "too few replicas": at_the_server(
         lambda scene: configured(scene, "min-replicas-to-write", 1), "200", READ_ONLY, "200"

@@ -42,6 +42,7 @@ BY_TEXT = {
     "BUSY Redis is busy running a script.": errors.StoreTimeout,
     "Error running script (call to f_7c4a): @user_script:1: WRONGTYPE Operation against": errors.WrongType,
     "Error running script (call to f_7c4a): @user_script: 12: -OOM command not allowed": errors.StoreFull,
+    "Transaction discarded because of: NOPERM User flaskvstore has no permissions to run": errors.StoreDenied,
     "ERR unknown command": errors.StoreFault,
     "": errors.StoreFault,
 }
