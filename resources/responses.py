@@ -30,7 +30,14 @@ class Answer(Response):
     def __init__(
         self, body: bytes | Iterable[bytes] | None = None, status: int = 200, content_type: str | None = None
     ) -> None:
-        super().__init__(body, status, content_type=content_type, direct_passthrough=True)
+        super().__init__(status=status, direct_passthrough=True)
+        if content_type is not None:
+            self.headers.add("Content-Type", content_type)
+        if isinstance(body, bytes):
+            self.response = [body]
+            self.headers.add("Content-Length", str(len(body)))
+        elif body is not None:
+            self.response = body
 
     def get_wsgi_headers(self, environ: Any) -> Headers:  # noqa: ARG002  # as its parent's
         """Give the headers as they are."""
