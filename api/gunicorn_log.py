@@ -12,7 +12,7 @@ class ServerLog(Statsd):
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        self.send: Callable[[str], None] = self._sock_send
+        self.send: Callable[[Callable[[], str]], None] = lambda lines: self._sock_send(lines().rstrip())
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Send what Gunicorn measures of a request: at once, not in three datagrams.
@@ -28,8 +28,11 @@ class ServerLog(Statsd):
         if self.cfg.accesslog or self.dogstatsd_tags:
             super().access(resp, req, environ, request_time)
         elif self.sock is not None:
+            prefix, status, duration_ms = self.prefix, resp.status_code, request_time.total_seconds() * 1000
             self.send(
-                f"{self.prefix}gunicorn.request.duration:{request_time.total_seconds() * 1000}|ms\n"
-                f"{self.prefix}gunicorn.requests:1|c|@1.0\n"
-                f"{self.prefix}gunicorn.request.status.{resp.status_code}:1|c|@1.0"
+                lambda: (
+                    f"{prefix}gunicorn.request.duration:{duration_ms:.3f}|ms\n"
+                    f"{prefix}gunicorn.requests:1|c\n"
+                    f"{prefix}gunicorn.request.status.{status}:1|c\n"
+                )
             )

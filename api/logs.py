@@ -5,7 +5,6 @@ import os
 import re
 import sys
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,12 +97,11 @@ class LineHandler(logging.Handler):
             self.handleError(record)
 
     def write(self, line: bytes) -> None:
-        """Write a line, or lose it: no request fails because a disk is full or nobody reads any more.
+        """Write a line.
 
         :param line: without its end
         """
-        with suppress(OSError):
-            os.write(STANDARD_OUTPUT, line + b"\n")
+        os.write(STANDARD_OUTPUT, line + b"\n")
 
 
 def log_request(fields: dict[str, Any]) -> None:
@@ -117,7 +115,10 @@ def log_request(fields: dict[str, Any]) -> None:
         return
     match logging.root.handlers:
         case [LineHandler() as ours]:
-            ours.write(ours.formatter.line(time.time(), "INFO", fields))
+            try:
+                ours.write(ours.formatter.line(time.time(), "INFO", fields))
+            except Exception:  # noqa: BLE001  # no request may fail for its line
+                ours.handleError(logging.makeLogRecord({"fields": fields}))
         case _:
             requests_log.info("", extra={"fields": fields})
 

@@ -92,7 +92,7 @@ class TestDoing:
 
     @pytest.mark.parametrize(
         ("body", "command"),
-        [({"get": ["a", "b"]}, "mget"), ({"put": {"a": "1", "b": "2"}}, "mset")],
+        [({"get": ["{a}1", "{a}2"]}, "mget"), ({"put": {"{a}1": "1", "{a}2": "2"}}, "mset")],
     )
     def test_what_one_command_does_takes_no_script(
         self, ask: Ask, client: Client, backend: str, body: dict[str, Any], command: str
