@@ -33,8 +33,10 @@ with socket.socket(type=socket.SOCK_DGRAM) as server:
     server.bind(("127.0.0.1", 9125))
     server.settimeout(10)
     urllib.request.urlopen("http://127.0.0.1:5000/health/live")
-    for _ in range(2):
-        print(server.recv(1432).decode())
+    received = ""
+    while "gunicorn.request.status.200" not in received or "request.live.GET.200" not in received:
+        received += server.recv(1432).decode()
+print(received)
 """
 # That of the image's user.
 GROUP = 10001
