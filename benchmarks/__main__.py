@@ -23,7 +23,7 @@ from models.embedded import EmbeddedServer
 
 
 # Rounds and seconds of each request, rounds and keys of the streams, the sizes of stores.
-FULL = (9, 1, 5, 1_000_000, [1_000, 100_000, 1_000_000])
+FULL = (7, 1, 3, 1_000_000, [1_000, 100_000, 1_000_000])
 QUICK = (2, 1, 1, 100_000, [1_000, 100_000])
 TOOLS = ("wrk", "webdis", "curl", "taskset")
 

@@ -140,6 +140,7 @@ def test_many_requests_are_one_datagram_that_fits_the_network(ask: Ask, statsd: 
     assert max(map(len, datagrams)) <= metrics.MAX_DATAGRAM_BYTES
 
 
+@pytest.mark.gunicorn("a worker of Granian ends at once, with the metrics of its last half second")
 def test_nothing_is_lost_at_the_end(tmp_path: Path, statsd: Statsd, contract: Contract) -> None:
     with serving(tmp_path, "--workers", "1", FLASKVSTORE_STATSD_HOST=statsd.address) as service:
         asked = service.ask(contract)
