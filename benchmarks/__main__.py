@@ -69,7 +69,7 @@ def measure(directory: Path, *, quick: bool) -> Results:
             print(case.name, flush=True)
         results.worker_bytes = private_bytes(psutil.Process(started[SERVICE].pid).children(recursive=True)[-1].pid)
         streams = Streams(started[SERVICE], started[WEBDIS], client, socket_file, store.pid, directory)
-        results.sizes = streams.sizes(sizes, rounds=max(2, rounds // 2), seconds=seconds)
+        results.sizes = streams.sizes(sizes, rounds=rounds, seconds=seconds)
         results.streams = streams.runs(keys, stream_rounds)
         results.neighbours = streams.neighbours(seconds * 2, rounds=max(1, rounds // 2))
     return results
