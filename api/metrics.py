@@ -1,4 +1,4 @@
-"""Metrics, sent to a statsd server: some requests in one datagram, and no key, value or path in any name.
+"""Metrics, sent to a statsd server: many requests at once, and no key, value or path in any name.
 
 `monitoring/statsd/mapping.yml` says what becomes of each name in Prometheus.
 """

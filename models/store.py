@@ -363,7 +363,7 @@ def _set(client: Client, names: Sequence[bytes], values: Sequence[bytes]) -> Any
 
 def _put(pairs: Mapping[bytes, bytes], expire_in: int | None, client: Client, names: Sequence[bytes]) -> None:
     if expire_in is None:
-        client.mset({name: pairs[name] for name in names})
+        _set(client, names, [pairs[name] for name in names])
     else:
         scripts.PUT_EXPIRING(client, names, [expire_in, *(pairs[name] for name in names)])
 
