@@ -7,7 +7,7 @@ ENGINE ?= docker
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The tests that run on every kind of server.
-CONTRACT := $(addprefix tests/test_,keys.py items.py transactions.py ndjson.py model.py filter.py)
+CONTRACT := $(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
 .PHONY: help run setup check format test compat compat-scaled granian soak bench bench-quick image image-test monitoring-plots lock clean
 
@@ -45,8 +45,8 @@ compat-scaled: .venv/dev.stamp ## Run it on a cluster, behind Sentinels and as a
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 	TEST_WSGI_SERVER=granian $(BIN)/python -m pytest -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
-		$(addprefix tests/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py keys.py items.py \
-		transactions.py ndjson.py)
+		$(addprefix tests/service/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py) \
+		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
 
 soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, twenty kills of the store, a fresh clone
 	$(BIN)/python -m pytest -m soak
@@ -64,7 +64,7 @@ bench-quick: .venv/dev.stamp ## The same in three minutes, and only print it
 	$(BIN)/python -m benchmarks --quick
 
 monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md from a real run, with Prometheus
-	$(BIN)/python -m tests.plots docs/images
+	$(BIN)/python -m tests.support.plots docs/images
 
 lock: .venv/dev.stamp ## Write the lock files anew from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

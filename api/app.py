@@ -3,18 +3,18 @@
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.access import register_access
 from api.application import Application
-from api.browsers import register_cors, register_security_headers
-from api.documentation import register_documentation
 from api.errors import register_error_handlers
-from api.measured_store import MeasuredStore
-from api.metrics import Metrics, pool_wait
-from api.rate_limit import register_rate_limit
-from api.requests import KeyConverter, register_requests
+from api.openapi.document import register_documentation
+from api.policy.access import register_access
+from api.policy.browsers import register_cors, register_security_headers
+from api.policy.rate_limit import register_rate_limit
 from api.settings import Settings
-from models.connection import connect
+from api.telemetry.measured_store import MeasuredStore
+from api.telemetry.metrics import Metrics, pool_wait
+from api.telemetry.requests import KeyConverter, register_requests
 from models.store import Store
+from models.valkey.connection import connect
 from resources.extensions import METRICS, SLOTS, STORE
 from resources.responses import Slots
 

@@ -11,9 +11,10 @@ import orjson
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from api.logs import LOGGER
+from api import LOGGER
 from models import errors
 from models.errors import quoted
+from resources import errors as http
 from resources.extensions import REQUEST_ID
 from resources.responses import Answer
 
@@ -40,15 +41,15 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidKey: Problem(400, "invalid_key", "Invalid key"),
     errors.InvalidValue: Problem(400, "invalid_value", "Invalid value"),
     errors.InvalidExpiry: Problem(400, "invalid_expiry", "Invalid expiry"),
-    errors.InvalidCondition: Problem(400, "invalid_condition", "Invalid condition"),
+    http.InvalidCondition: Problem(400, "invalid_condition", "Invalid condition"),
     errors.InvalidFilter: Problem(400, "invalid_filter", "Invalid filter"),
-    errors.InvalidParameter: Problem(400, "invalid_parameter", "Invalid query parameter"),
-    errors.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
-    errors.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
-    errors.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
+    http.InvalidParameter: Problem(400, "invalid_parameter", "Invalid query parameter"),
+    http.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
+    http.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
+    http.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
     errors.CursorExpired: Problem(400, "cursor_expired", "Cursor expired"),
     errors.KeysApart: Problem(400, "keys_apart", "Keys in different hash slots"),
-    errors.MissingToken: Problem(401, "missing_token", "Missing token", {"WWW-Authenticate": CHALLENGE}),
+    http.MissingToken: Problem(401, "missing_token", "Missing token", {"WWW-Authenticate": CHALLENGE}),
     errors.InvalidToken: Problem(
         401, "invalid_token", "Invalid token", {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
     ),
@@ -59,17 +60,17 @@ PROBLEMS: dict[type[Exception], Problem] = {
         {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope"'},
     ),
     errors.KeyNotFound: Problem(404, "key_not_found", "Key not found"),
-    errors.NotAcceptable: Problem(406, "not_acceptable", "Not acceptable"),
+    http.NotAcceptable: Problem(406, "not_acceptable", "Not acceptable"),
     errors.WrongType: Problem(409, "wrong_type", "Not a string"),
     errors.NotAnInteger: Problem(409, "not_an_integer", "Not an integer"),
     errors.PreconditionFailed: Problem(412, "precondition_failed", "Precondition failed"),
-    errors.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
+    http.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
     errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
-    errors.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
+    http.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
     # Flask-Limiter says when to try again.
-    errors.RateLimited: Problem(429, "rate_limited", "Too many requests"),
-    errors.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
+    http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
+    http.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     errors.TokensUnusable: Problem(500, "tokens_unusable", "Tokens unusable"),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),

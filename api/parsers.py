@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 
-from models.url import MAX_PORT, Address, StoreUrl
+from models.address import MAX_PORT, Address
+from models.valkey.url import StoreUrl
 
 
 def text(value: str) -> str:

@@ -20,9 +20,9 @@ from api.parsers import (
     whole_number,
     yes_or_no,
 )
+from models.address import Address
 from models.errors import StartError, TokensUnusable
 from models.tokens import Tokens
-from models.url import Address
 
 
 PREFIX = "FLASKVSTORE_"

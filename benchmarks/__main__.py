@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import redis
 
+from api.serving.embedded import EmbeddedServer
 from benchmarks.candidates import SERVICE, WEBDIS, Running, candidates, running
 from benchmarks.cases import cases
 from benchmarks.load import OTHER_CORE, run
 from benchmarks.report import Results, write, written
 from benchmarks.streams import Streams, private_bytes
-from models.embedded import EmbeddedServer
 
 
 # Rounds and seconds of each request, rounds and keys of the streams, the sizes of stores.

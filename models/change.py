@@ -1,7 +1,7 @@
 """What may be done to one key, and what must hold of its value before (RFC 9110 section 13).
 
-A condition is two words, as the scripts in `models/scripts.py` read them: each is empty for no condition, `*` for any
-value, or tags joined by commas.
+A condition is two words, as the scripts read them: each is empty for no condition, `*` for any value, or tags joined by
+commas.
 """
 
 import hashlib
@@ -48,6 +48,36 @@ class Change(NamedTuple):
     operand: bytes
     expiry: int | str = ""
     keep_expiry: bool = False
+
+
+class Transaction(NamedTuple):
+    """What is checked, read, written and deleted together, or not at all.
+
+    :param conditions: for each key ``*`` if it must exist, the empty string if it must not, or the tag of its value
+    :param get: keys to read, before anything is written
+    :param put: the value for each key
+    :param delete: keys to delete
+    :param expire_in: seconds until what is written expires; None for never
+    """
+
+    conditions: dict[str, str]
+    get: list[str]
+    put: dict[str, bytes]
+    delete: list[str]
+    expire_in: int | None
+
+
+class Outcome(NamedTuple):
+    """What a transaction did.
+
+    :param values: the value of each key that was read; None if there was none
+    :param stored: how many keys were written
+    :param deleted: how many keys were deleted
+    """
+
+    values: dict[str, bytes | None]
+    stored: int
+    deleted: int
 
 
 # Copied each time: to make one takes OpenSSL longer than to digest a small value.

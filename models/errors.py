@@ -88,40 +88,6 @@ class InvalidFilter(RequestError):
     """A filter is empty where it must not be, too long, or has a wrong escape."""
 
 
-class InvalidParameter(RequestError):
-    """A query parameter is unknown, given twice, or malformed."""
-
-
-class InvalidBody(RequestError):
-    """A body cannot be read as pairs."""
-
-
-class InvalidPairs(RequestError):
-    """A write names no pair, or the same key twice."""
-
-
-class InvalidEncoding(RequestError):
-    """A URL or a form has malformed percent-encoding, or encodes bytes that are not UTF-8."""
-
-
-class UnsupportedBody(RequestError):
-    """A body has a media type that is not read here."""
-
-
-class BodyTooLarge(RequestError):
-    """A body is larger than it may be.
-
-    :param limit: the limit in bytes
-    :param actual: its size in bytes; None if it is not known, because it came in chunks
-    """
-
-    def __init__(self, limit: int, actual: int | None = None) -> None:
-        size = "more bytes than that" if actual is None else f"{actual:,} bytes"
-        # Above 64 bits a size is a claim that nothing here could encode.
-        known = {} if actual is None or actual >= 2**63 else {"actual": actual}
-        super().__init__(f"At most {limit:,} bytes are allowed: the body has {size}.", limit=limit, **known)
-
-
 class ValueTooLarge(RequestError):
     """A value is larger than the store takes."""
 
@@ -144,10 +110,6 @@ class NotAnInteger(RequestError):
         super().__init__(
             f"The value of the key {quoted(key)} is not a whole number of 64 bits, or would not be one any more."
         )
-
-
-class InvalidCondition(RequestError):
-    """A header that holds a condition cannot be read."""
 
 
 class PreconditionFailed(RequestError):
@@ -173,19 +135,8 @@ class KeysApart(RequestError):
     """One step names keys that no single server of a cluster has."""
 
 
-class NotAcceptable(RequestError):
-    """No representation fits the header Accept."""
-
-
 class WrongType(RequestError):
     """The key holds another Redis type than a string."""
-
-
-class MissingToken(RequestError):
-    """A request for keys has no token."""
-
-    def __init__(self) -> None:
-        super().__init__("There is no token: send one in the header, as `Authorization: Bearer TOKEN`.")
 
 
 class InvalidToken(RequestError):
@@ -203,24 +154,6 @@ class InsufficientScope(RequestError):
         lacking = " and ".join(missing)
         super().__init__(
             f"The token {quoted(name)} may not do this: it lacks the scope {lacking}.", scopes=list(missing)
-        )
-
-
-class RateLimited(RequestError):
-    """A client has sent more requests than it may."""
-
-
-class TooManyLists(RequestError):
-    """A worker sends as many lists as it may.
-
-    :param limit: how many that are
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"{limit:,} long lists are being sent already, which is the limit. "
-            "Try again in a moment, or ask for smaller pages.",
-            limit=limit,
         )
 
 

@@ -16,7 +16,7 @@ VALUE = (
 
 _KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
 _SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
-# Of either representation, as resources/conditions.py makes them.
+# Of either representation, as resources/parsing/conditions.py makes them.
 _TAG_OR_ANY = r'^(\*|"[0-9a-f]{40}(-json)?")$'
 
 ENTRIES = SchemaModel(

@@ -6,11 +6,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Self
 
-from models import scripts
-from models.ahead import ahead
-from models.change import NONE, Change, Condition
-from models.client import Client
-from models.connection import read, write
+from models.change import NONE, Change, Condition, Outcome, Transaction
 from models.entry import MAX_KEY_BYTES, Record, Value, check_key_size, check_value_size, key_bytes
 from models.errors import (
     KeyNotFound,
@@ -23,8 +19,11 @@ from models.errors import (
     TooManyKeys,
 )
 from models.filter import Filter
-from models.scan import Scan
-from models.transaction import Outcome, Transaction
+from models.valkey import scripts
+from models.valkey.client import Client
+from models.valkey.connection import read, write
+from models.valkey.prefetch import ahead
+from models.valkey.scan import Scan
 
 
 # Sends something for all of its names at once, given what goes with them.
@@ -46,7 +45,7 @@ class Store:
 
     Every method may raise a :class:`~models.errors.StoreError`.
 
-    :param client: a client from :func:`models.connection.connect`
+    :param client: a client from :func:`models.valkey.connection.connect`
     :param key_prefix: what the name of every key starts with in the server
     :param max_value_bytes: the largest value that is taken
     """

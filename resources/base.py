@@ -49,7 +49,7 @@ class KeyResource(StoreResource):
 
         :raises InsufficientScope: it may not
         """
-        # As `api/access.py` has found it; None if the service has no tokens.
+        # As `api/policy/access.py` has found it; None if the service has no tokens.
         self.token = g.get("token")
         if self.token is not None:
             self.token.require(SCOPES[request.method])

@@ -8,7 +8,7 @@ from flask_restx import Namespace
 from flask_restx.model import ModelBase
 
 from models.schema import PROBLEM
-from resources.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
+from resources.parsing.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])

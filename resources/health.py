@@ -6,7 +6,7 @@ from models.errors import NotReady
 from models.schema import HEALTH
 from resources.base import StoreResource
 from resources.declarations import answers
-from resources.parameters import parse_query
+from resources.parsing.parameters import parse_query
 from resources.responses import Answer, json_response
 
 

@@ -9,18 +9,18 @@ from models.change import NONE, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
 from resources.base import KeyResource
-from resources.body import read_bytes
-from resources.conditions import (
+from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
+from resources.media_types import ITEM_TYPES, JSON, NDJSON
+from resources.ndjson import Import, export_lines
+from resources.parsing.body import read_bytes
+from resources.parsing.conditions import (
     entity_tag,
     read_collection_condition,
     read_condition,
     refuse_condition,
 )
-from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
-from resources.json_body import JSON
-from resources.ndjson import NDJSON, Import, export_lines
-from resources.pairs import read_put
-from resources.parameters import (
+from resources.parsing.pairs import read_put
+from resources.parsing.parameters import (
     CURSOR,
     DEFAULT_LIMIT,
     EXPIRE_IN,
@@ -32,10 +32,10 @@ from resources.parameters import (
     documented,
     parse_query,
 )
-from resources.patch import read_patch
-from resources.representations import ITEM_TYPES, negotiate, represent
+from resources.parsing.patch import read_patch
+from resources.parsing.transaction import read_transaction, scopes_of
+from resources.representations import negotiate, represent
 from resources.responses import Answer, cached, json_response, list_response, object_chunks
-from resources.transaction import read_transaction, scopes_of
 
 
 ns = Namespace("keys", path="/", description="Keys and their values.")

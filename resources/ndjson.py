@@ -6,13 +6,13 @@ from typing import Any
 import orjson
 
 from models.entry import MAX_KEY_BYTES, Record, bytes_from_json, unique, value_to_json
-from models.errors import InvalidBody, OutcomeUnknown, RequestError, StoreError
+from models.errors import OutcomeUnknown, RequestError, StoreError
 from models.store import Store
-from resources.body import read_chunks
-from resources.json_body import parse_object
+from resources.errors import InvalidBody
+from resources.parsing.body import read_chunks
+from resources.parsing.json_body import parse_object
 
 
-NDJSON = "application/x-ndjson"
 MAX_REPORTED = 100
 # The end of the year 9999: far above it Redis could not count in milliseconds.
 MAX_EXPIRES_AT = 253_402_300_799

@@ -9,15 +9,11 @@ from werkzeug.http import parse_accept_header
 
 from models.change import Condition, tag_of
 from models.entry import Value, value_to_json
-from models.errors import NotAcceptable, PreconditionFailed, quoted
-from resources.conditions import entity_tag
-from resources.json_body import JSON
+from models.errors import PreconditionFailed, quoted
+from resources.errors import NotAcceptable
+from resources.media_types import JSON
+from resources.parsing.conditions import entity_tag
 from resources.responses import Answer, cached, json_response
-
-
-BYTES = "application/octet-stream"
-TEXT = "text/plain"
-ITEM_TYPES = (JSON, BYTES, TEXT)
 
 
 def negotiate(*offered: str) -> str:

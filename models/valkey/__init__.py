@@ -1,0 +1,1 @@
+"""The only door to redis-py: clients, connections, commands and Lua scripts."""

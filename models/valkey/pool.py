@@ -1,0 +1,196 @@
+"""The connections to one server: how many there are, how long each wait may take, and their first words."""
+
+import math
+import re
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from queue import Empty, LifoQueue
+from typing import Any, NamedTuple, Self
+
+import hiredis
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.connection import DefaultParser
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from models.errors import StoreSaturated
+from models.valkey.redis_errors import SATURATED, translated
+
+
+# With none at all a socket would not wait, which redis-py takes for something else.
+MIN_WAIT_SECONDS = 0.001
+
+
+class Limits(NamedTuple):
+    """How long one command may wait for each of its parts, in seconds.
+
+    :param pool: for a free connection
+    :param connect: for a new connection, and as much again for its first words
+    :param answer: for the answer
+    """
+
+    pool: float
+    connect: float
+    answer: float
+
+    def times(self, seconds: float) -> Self:
+        """Make limits of shares.
+
+        :param seconds: the whole
+        """
+        return type(self)(*(share * seconds for share in self))
+
+
+class Pool(redis.BlockingConnectionPool):
+    """A pool that tells "nothing was sent yet" from "something was": its own failures are already ours.
+
+    Both methods leave out what redis-py does in them for forks and for its metrics (a GET of one key: 5 % more CPU
+    time): a worker makes its pool after the fork.
+    """
+
+    # From when a connection is asked for until its last answer is there.
+    command_seconds = math.inf
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:  # noqa: D102  # as its parent's
+        deadline = time.monotonic() + self.command_seconds
+        try:
+            connection = self.pool.get(block=True, timeout=self.timeout) or self.make_connection()
+        except Empty as error:
+            raise StoreSaturated(SATURATED) from error
+        connection._parser.deadline = deadline  # noqa: SLF001  # there is no other way to it
+        try:
+            connection = self._connected(connection)
+        except exceptions.RedisError as error:
+            raise translated(error) from error
+        return connection
+
+    def release(self, connection: Any) -> None:  # noqa: D102  # as its parent's
+        self.pool.put_nowait(connection)
+
+    def _connected(self, connection: Any) -> Any:
+        try:
+            if not connection.is_connected:
+                connection.connect()
+            try:
+                # What was not asked for is the rest of an answer that nobody read.
+                is_clean = not connection.can_read()
+            except exceptions.ConnectionError:
+                is_clean = False
+            if not is_clean:
+                connection.disconnect()
+                connection.connect()
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+
+class _Packer:
+    """Writes commands without a look at each argument before (a transaction of 1,000 keys: a tenth of its CPU time)."""
+
+    def pack(self, name: str, *args: Any) -> list[bytes]:
+        """Write one command.
+
+        :param name: its name; a subcommand stands behind a blank
+        :param args: its arguments: bytes, text and numbers
+        """
+        return [hiredis.pack_command((*name.split(" "), *args))]
+
+
+class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it is depends on what is installed
+    """A parser that waits no longer than until a deadline, however slowly an answer comes."""
+
+    deadline = math.inf
+
+    def read_from_socket(self, *args: Any, **options: Any) -> Any:
+        left_seconds = self.deadline - time.monotonic()
+        if left_seconds < self._socket_timeout:
+            return super().read_from_socket(max(left_seconds, MIN_WAIT_SECONDS))
+        return super().read_from_socket(*args, **options)
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Find out by one system call whether a connection that was free is still good.
+
+        redis-py polls, and gevent turns each poll into several calls: a GET of one key cost a sixth more CPU time.
+        """
+        connection = self._sock
+        if timeout or connection is None or hasattr(connection, "pending") or self._reader.has_data():
+            # Also for TLS, where a byte on the wire is no byte of an answer.
+            return bool(super().can_read(timeout))
+        limit_seconds = connection.gettimeout()
+        connection.settimeout(0)
+        try:
+            found = connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        finally:
+            connection.settimeout(limit_seconds)
+        if not found:
+            raise exceptions.ConnectionError("The server has closed the connection.")
+        return True
+
+
+class _TimedQueue(LifoQueue[Any]):
+    """The free connections of a pool; tells how long one was waited for."""
+
+    def __init__(self, on_wait: Callable[[float], None], maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._on_wait = on_wait
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as its parent's
+        try:
+            return super().get(block=False)
+        except Empty:
+            started = time.perf_counter()
+            try:
+                return super().get(block, timeout)
+            finally:
+                self._on_wait(time.perf_counter() - started)
+
+
+def open_pool(
+    url: str, limits: Limits, *, max_connections: int, on_wait: Callable[[float], None] | None = None, **options: Any
+) -> Pool:
+    """Make a pool of connections to a server; the first command opens the first one.
+
+    :param url: ``redis://``, ``rediss://`` or ``unix://``
+    :param limits: how long a command may wait
+    :param max_connections: the most connections that this process keeps
+    :param on_wait: told the seconds that each command has waited for a free connection
+    :param options: further options of redis-py
+    """
+    pool = Pool.from_url(
+        url,
+        max_connections=max_connections,
+        queue_class=LifoQueue if on_wait is None else partial(_TimedQueue, on_wait),
+        timeout=limits.pool,
+        socket_connect_timeout=limits.connect,
+        socket_timeout=limits.answer,
+        parser_class=_Parser,
+        command_packer=_Packer(),
+        # redis-py would repeat ten times, INCR included, for up to a minute.
+        retry=Retry(NoBackoff(), 0),
+        # Three commands less for every connection.
+        driver_info=None,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        **{"redis_connect_func": _greet, **options},
+    )
+    pool.command_seconds = sum(limits)
+    return pool
+
+
+def _greet(connection: Any) -> None:
+    """Say the first words on a new connection, and learn which process of the server it leads to.
+
+    Each process orders its keys by a secret of its own: a cursor of SCAN means nothing to any other.
+    """
+    connection.update_current_socket_timeout(connection.socket_connect_timeout / 2)
+    connection.on_connect()
+    connection.send_command("INFO", "server", check_health=False)
+    found = re.search(rb"\brun_id:([0-9a-f]+)", connection.read_response())
+    connection.run_id = found[1].decode() if found else ""
+    connection.update_current_socket_timeout(-1)

@@ -1,0 +1,70 @@
+"""What can be wrong with a request as HTTP, beside what `models/errors.py` says of keys and values."""
+
+from models.errors import RequestError
+
+
+class InvalidParameter(RequestError):
+    """A query parameter is unknown, given twice, or malformed."""
+
+
+class InvalidBody(RequestError):
+    """A body cannot be read as pairs."""
+
+
+class InvalidPairs(RequestError):
+    """A write names no pair, or the same key twice."""
+
+
+class InvalidEncoding(RequestError):
+    """A URL or a form has malformed percent-encoding, or encodes bytes that are not UTF-8."""
+
+
+class UnsupportedBody(RequestError):
+    """A body has a media type that is not read here."""
+
+
+class BodyTooLarge(RequestError):
+    """A body is larger than it may be.
+
+    :param limit: the limit in bytes
+    :param actual: its size in bytes; None if it is not known, because it came in chunks
+    """
+
+    def __init__(self, limit: int, actual: int | None = None) -> None:
+        size = "more bytes than that" if actual is None else f"{actual:,} bytes"
+        # Above 64 bits a size is a claim that nothing here could encode.
+        known = {} if actual is None or actual >= 2**63 else {"actual": actual}
+        super().__init__(f"At most {limit:,} bytes are allowed: the body has {size}.", limit=limit, **known)
+
+
+class InvalidCondition(RequestError):
+    """A header that holds a condition cannot be read."""
+
+
+class NotAcceptable(RequestError):
+    """No representation fits the header Accept."""
+
+
+class MissingToken(RequestError):
+    """A request for keys has no token."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no token: send one in the header, as `Authorization: Bearer TOKEN`.")
+
+
+class RateLimited(RequestError):
+    """A client has sent more requests than it may."""
+
+
+class TooManyLists(RequestError):
+    """A worker sends as many lists as it may.
+
+    :param limit: how many that are
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit:,} long lists are being sent already, which is the limit. "
+            "Try again in a moment, or ask for smaller pages.",
+            limit=limit,
+        )

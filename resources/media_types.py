@@ -1,0 +1,10 @@
+"""The media types of bodies."""
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+FORM = "application/x-www-form-urlencoded"
+BYTES = "application/octet-stream"
+TEXT = "text/plain"
+PATCH_TYPES = ("application/merge-patch+json", JSON)
+# How one key is shown; the first one where the client does not care.
+ITEM_TYPES = (JSON, BYTES, TEXT)

@@ -1,0 +1,1 @@
+"""The parts of a request: each is read strictly, or refused."""

@@ -1,0 +1,83 @@
+"""JSON bodies (RFC 8259), read strictly: in UTF-8, and no name twice in one object."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from flask import request
+
+from models.entry import unique
+from models.errors import quoted
+from resources.errors import InvalidBody, UnsupportedBody
+from resources.parsing.body import read_bytes
+
+
+class Repeated(list[tuple[str, Any]]):
+    """The members of a JSON object that names one of them twice."""
+
+
+def is_json(*media_types: str) -> bool:
+    """Tell whether the current request says that its body is JSON.
+
+    :param media_types: what it may be called
+    """
+    return request.mimetype in media_types and request.mimetype_params.get("charset", "utf-8").lower() == "utf-8"
+
+
+def read_object(*media_types: str) -> dict[str, Any]:
+    """Read the body of the current request as an object.
+
+    :param media_types: what it may be called
+    :raises UnsupportedBody: it has another media type
+    :raises InvalidBody: it is not an object, or names a member twice
+    """
+    if not is_json(*media_types):
+        raise unsupported(*media_types)
+    return unique(parse_object(read_bytes()), InvalidBody)
+
+
+def unsupported(*media_types: str) -> UnsupportedBody:
+    """Make the error for a body of another media type.
+
+    :param media_types: what would be taken
+    """
+    given = quoted(request.headers.get("Content-Type", ""))
+    return UnsupportedBody(f"The body's Content-Type is {given}: it must be {' or '.join(media_types)}, in UTF-8.")
+
+
+def parse_object(text: bytes) -> list[tuple[str, Any]]:
+    """Parse an object, and give its members in their order, a name that comes twice included.
+
+    :param text: JSON in UTF-8
+    :raises InvalidBody: it is not an object, or an object within it names a member twice
+    """
+    repeated: list[Repeated] = []
+
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Repeated:
+        members = dict(pairs)
+        if len(members) == len(pairs):
+            return members
+        repeated.append(Repeated(pairs))
+        return repeated[-1]
+
+    parsed = _parsed(text, named)
+    if not isinstance(parsed, dict | Repeated):
+        raise InvalidBody('The body must be a JSON object, such as {"key": "value"}.')
+    for within in repeated:
+        if within is not parsed:
+            unique(within, InvalidBody)
+    return parsed if isinstance(parsed, Repeated) else list(parsed.items())
+
+
+def _parsed(text: bytes, named: Callable[[list[tuple[str, Any]]], object]) -> object:
+    try:
+        # Not orjson, which keeps the last of two members with one name without a word.
+        return json.loads(text.decode(), object_pairs_hook=named)
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"The body is not UTF-8 at byte {error.start}.", position=error.start) from None
+    except json.JSONDecodeError as error:
+        raise InvalidBody(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.", position=error.pos
+        ) from None
+    except (RecursionError, ValueError):
+        raise InvalidBody("The body cannot be read: it is nested too deeply or a number is too long.") from None

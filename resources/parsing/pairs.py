@@ -1,0 +1,43 @@
+"""The pairs that `PUT /keys` stores: from the query string, a form body or a JSON object."""
+
+from flask import request
+
+from models.entry import unique, values_from_json
+from resources.errors import InvalidPairs
+from resources.media_types import FORM, JSON
+from resources.parsing.body import read_bytes
+from resources.parsing.json_body import is_json, parse_object, unsupported
+from resources.parsing.parameters import EXPIRE_IN
+from resources.parsing.urlencoded import parse_pairs
+
+
+def read_put() -> tuple[dict[str, bytes], int | None]:
+    """Read what the current request wants stored.
+
+    :return: the value for each key, and the seconds after which they expire
+    :raises InvalidExpiry: ``expire_in`` in the query string is not an expiry
+    :raises InvalidPairs: no pair is there, or one is there twice
+    :raises InvalidBody: the body cannot be read
+    :raises UnsupportedBody: the body is neither a form nor JSON
+    """
+    query = unique(parse_pairs(request.query_string), InvalidPairs)
+    expire_in = query.pop(EXPIRE_IN.name, None)
+    seconds = EXPIRE_IN.default if expire_in is None else EXPIRE_IN.parse(expire_in)
+    pairs = [(key, value.encode()) for key, value in query.items()] + _body_pairs()
+    if not pairs:
+        raise InvalidPairs(
+            "There is nothing to store. Give NAME=VALUE in the query string or in a form body, or a JSON object "
+            f"with the header Content-Type: {JSON}."
+        )
+    return unique(pairs, InvalidPairs), seconds
+
+
+def _body_pairs() -> list[tuple[str, bytes]]:
+    body = read_bytes()
+    if is_json(JSON):
+        return values_from_json(parse_object(body))
+    if request.mimetype == FORM:
+        return [(key, value.encode()) for key, value in parse_pairs(body)]
+    if body or request.mimetype:
+        raise unsupported(JSON, FORM)
+    return []

@@ -1,0 +1,67 @@
+"""Percent-encoding, read strictly: what is malformed or is not UTF-8 is an error, never a guess.
+
+The rules are those of RFC 3986 section 2.1 and, for names and values, of application/x-www-form-urlencoded
+(https://url.spec.whatwg.org/#urlencoded-parsing).
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from models.errors import quoted
+from resources.errors import InvalidEncoding
+
+
+_MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def parse_pairs(encoded: bytes) -> list[tuple[str, str]]:
+    """Read the names and values of a query string or a form body, in their order.
+
+    :param encoded: ``name=value`` joined by ``&``
+    :raises InvalidEncoding: a pair has no ``=``, or its percent-encoding is malformed or not UTF-8
+    """
+    return [_pair(part) for part in encoded.split(b"&") if part]
+
+
+def check_encoding(encoded: bytes) -> None:
+    """Make sure that percent-encoding can be undone.
+
+    :param encoded: part of a URL or of a form body
+    :raises InvalidEncoding: it has a ``%`` without two hexadecimal digits, or encodes bytes that are not UTF-8
+    """
+    if b"%" not in encoded:
+        return
+    malformed = _MALFORMED.search(encoded)
+    if malformed:
+        raise InvalidEncoding(
+            f"{_shown(encoded)} has a % at byte {malformed.start()} without two hexadecimal digits after it: "
+            "write %25 for a percent sign.",
+            position=malformed.start(),
+        )
+    _decoded(encoded)
+
+
+def _pair(part: bytes) -> tuple[str, str]:
+    check_encoding(part)
+    name, equals, value = part.partition(b"=")
+    if not equals:
+        raise InvalidEncoding(
+            f"{_shown(part)} is not NAME=VALUE. Write NAME= for an empty value; "
+            "a JSON body needs the header Content-Type: application/json."
+        )
+    return _decoded(name.replace(b"+", b" ")), _decoded(value.replace(b"+", b" "))
+
+
+def _decoded(encoded: bytes) -> str:
+    try:
+        return unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidEncoding(
+            f"{_shown(encoded)} is not UTF-8 at byte {error.start} of what it encodes. For bytes that are not UTF-8 "
+            'use a JSON body and {"base64": "..."}.',
+            position=error.start,
+        ) from None
+
+
+def _shown(encoded: bytes) -> str:
+    return quoted(encoded.decode("ascii", errors="backslashreplace"))

@@ -1,0 +1,196 @@
+"""Export and import as NDJSON: lossless, line by line. On fakeredis, Valkey and Gunicorn."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from models.entry import value_to_json
+from models.valkey.client import Client
+from tests.support.cases import KEYS, VALUES
+from tests.support.clients import Answer, Ask
+
+
+EXPORT = {"Accept": "application/x-ndjson"}
+IMPORT = {"Content-Type": "application/x-ndjson"}
+
+
+def exported(ask: Ask, target: str = "/keys") -> list[dict[str, Any]]:
+    answer = ask("GET", target, headers=EXPORT)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+    records = [json.loads(line) for line in answer.body.splitlines()]
+    return sorted(records, key=lambda record: str(record["key"]))
+
+
+def imported(ask: Ask, *lines: object) -> Answer:
+    texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    return ask("PUT", "/keys", b"\n".join(texts), IMPORT)
+
+
+def errors_of(answer: Answer) -> list[int]:
+    assert answer.status == 200, answer.body
+    return [error["line"] for error in answer.json["errors"]]
+
+
+class TestExporting:
+    def test_a_line_is_a_record(self, ask: Ask, client: Client) -> None:
+        client.set("kv:a", "1")
+        client.set("kv:b", b"\xff", exat=4_000_000_000)
+        client.set(b"kv:\xfe", "2")
+        client.rpush("kv:list", "1")
+        client.set("kv:", "the empty key")
+        client.set("other", "1")
+
+        assert exported(ask) == [
+            {"key": "a", "value": "1"},
+            {"key": "b", "value": {"base64": "/w=="}, "expires_at": 4_000_000_000},
+            {"key": {"base64": "/g=="}, "value": "2"},
+        ]
+
+    def test_a_filter_chooses(self, ask: Ask, client: Client) -> None:
+        client.mset({"kv:word": "1", "kv:other": "2"})
+
+        assert exported(ask, "/keys?filter=wo$d") == [{"key": "word", "value": "1"}]
+
+    def test_nothing_is_nothing(self, ask: Ask) -> None:
+        assert ask("GET", "/keys", headers=EXPORT).body == b""
+
+    @pytest.mark.parametrize("query", ["limit=5", "cursor=0", "values=false", "x=1"])
+    def test_other_parameters_are_refused(self, ask: Ask, query: str) -> None:
+        assert ask("GET", f"/keys?{query}", headers=EXPORT).code == "invalid_parameter"
+
+    def test_a_type_that_is_not_offered_is_406(self, ask: Ask) -> None:
+        assert ask("GET", "/keys", headers={"Accept": "text/csv"}).code == "not_acceptable"
+
+
+class TestImporting:
+    def test_records_are_stored_with_their_expiry(self, ask: Ask, client: Client) -> None:
+        client.set("kv:a", "old", ex=60)
+
+        answer = imported(
+            ask,
+            {"key": "a", "value": "1"},
+            {"key": "b", "value": {"base64": "/w=="}, "expires_at": 4_000_000_000},
+            {"key": {"base64": "/g=="}, "value": "2"},
+        )
+
+        assert answer.json == {"stored": 3, "skipped": 0, "errors": []}
+        assert [client.get(name) for name in (b"kv:a", b"kv:b", b"kv:\xfe")] == [b"1", b"\xff", b"2"]
+        assert client.ttl("kv:a") == -1
+        assert abs(time.time() + client.ttl("kv:b") - 4_000_000_000) < 5
+
+    def test_what_has_expired_is_skipped(self, ask: Ask, client: Client) -> None:
+        client.set("kv:a", "kept")
+
+        answer = imported(
+            ask,
+            {"key": "a", "value": "1", "expires_at": 0},
+            {"key": "b", "value": "1", "expires_at": int(time.time()) - 1},
+            {"key": "c", "value": "1", "expires_at": int(time.time()) + 60},
+        )
+
+        assert answer.json == {"stored": 1, "skipped": 2, "errors": []}
+        assert client.get("kv:a") == b"kept"
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"nonsense",
+            b"{",
+            b"[]",
+            b"null",
+            b'"a"',
+            b"\xff",
+            b"[" * 5_000,
+            {},
+            {"key": "a"},
+            {"value": "a"},
+            {"key": "a", "value": "1", "ttl": 5},
+            {"key": "", "value": "1"},
+            {"key": {"base64": ""}, "value": "1"},
+            {"key": "k" * 1025, "value": "1"},
+            {"key": {"base64": "?"}, "value": "1"},
+            {"key": 1, "value": "1"},
+            {"key": None, "value": "1"},
+            {"key": "a", "value": 1},
+            {"key": "a", "value": None},
+            {"key": "a", "value": "v" * (1024 * 1024 + 1)},
+            {"key": "a", "value": "1", "expires_at": None},
+            {"key": "a", "value": "1", "expires_at": "4000000000"},
+            {"key": "a", "value": "1", "expires_at": 1.5},
+            {"key": "a", "value": "1", "expires_at": True},
+            {"key": "a", "value": "1", "expires_at": -1},
+            {"key": "a", "value": "1", "expires_at": 10**12},
+            b'{"key": "a", "key": "b", "value": "1"}',
+            b'{"key": "a", "value": "\\ud800"}',
+            b'{"key": "a", "value": "1"} {"key": "b", "value": "1"}',
+            b"x" * (7 * 1024 * 1024),
+        ],
+        ids=lambda line: repr(line)[:40],
+    )
+    def test_a_line_that_is_wrong_is_reported_and_loses_nothing_else(
+        self, ask: Ask, client: Client, line: object
+    ) -> None:
+        answer = imported(ask, {"key": "first", "value": "1"}, b"", line, {"key": "last", "value": "2"}, b"")
+
+        assert errors_of(answer) == [3]
+        assert answer.json["errors"][0]["detail"]
+        assert answer.json["stored"] == 2
+        assert client.mget("kv:first", "kv:last") == [b"1", b"2"]
+        assert len(client.keys()) == 2
+
+    def test_the_first_hundred_wrong_lines_are_reported(self, ask: Ask) -> None:
+        answer = imported(ask, *[b"wrong"] * 150, {"key": "a", "value": "1"})
+
+        assert errors_of(answer) == list(range(1, 101))
+        assert answer.json["stored"] == 1
+
+    @pytest.mark.parametrize("body", [b"", b"\n", b"\n \n\r\n"])
+    def test_no_line_is_nothing_to_do(self, ask: Ask, body: bytes) -> None:
+        assert ask("PUT", "/keys", body, IMPORT).json == {"stored": 0, "skipped": 0, "errors": []}
+
+    def test_lines_may_end_as_on_windows(self, ask: Ask) -> None:
+        assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}\r\n', IMPORT).json["stored"] == 1
+
+    def test_a_key_that_comes_twice_has_the_last_value(self, ask: Ask) -> None:
+        assert imported(ask, {"key": "a", "value": "1"}, {"key": "a", "value": "2"}).json["stored"] == 2
+        assert ask("GET", "/keys").json == {"a": "2"}
+
+    @pytest.mark.parametrize("query", ["a=1", "expire_in=5"])
+    def test_a_query_parameter_is_refused(self, ask: Ask, client: Client, query: str) -> None:
+        assert ask("PUT", f"/keys?{query}", b'{"key": "a", "value": "1"}', IMPORT).code == "invalid_parameter"
+        assert client.keys() == []
+
+    def test_a_condition_is_refused(self, ask: Ask, client: Client) -> None:
+        headers = {**IMPORT, "If-None-Match": "*"}
+
+        assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}', headers).code == "invalid_condition"
+        assert client.keys() == []
+
+    def test_a_body_above_the_limit_of_bodies_is_taken(self, ask: Ask) -> None:
+        lines = [{"key": f"key {number}", "value": "v" * 1_000_000} for number in range(20)]
+
+        assert imported(ask, *lines).json["stored"] == 20
+
+
+class TestBoth:
+    def test_an_export_that_is_imported_gives_an_equal_export(self, ask: Ask, client: Client) -> None:
+        for number, key in enumerate(KEYS.values()):
+            client.set(f"kv:{key}", b"\xff%d" % number, px=100_000_000 + number * 777 if number % 2 else None)
+        for name, value in VALUES.items():
+            client.set(b"kv:\xff" + name.encode(), value)
+        before = ask("GET", "/keys", headers=EXPORT).body
+        assert ask("DELETE", "/keys").status == 200
+
+        answer = ask("PUT", "/keys", before, IMPORT)
+
+        assert answer.json == {"stored": len(KEYS) + len(VALUES), "skipped": 0, "errors": []}
+        after = ask("GET", "/keys", headers=EXPORT).body
+        assert sorted(after.splitlines()) == sorted(before.splitlines())
+
+    def test_many_records_go_through(self, ask: Ask) -> None:
+        lines = [{"key": f"key {number}", "value": value_to_json(b"%d" % number)} for number in range(5_000)]
+
+        assert imported(ask, *lines).json["stored"] == 5_000
+        assert exported(ask) == sorted(lines, key=lambda line: str(line["key"]))

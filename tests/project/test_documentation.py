@@ -1,0 +1,192 @@
+"""The documentation is true: README and Swagger say what the code does, in both directions."""
+
+import json
+import re
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api import errors
+from api.settings import Settings, variable_name
+from tests.support.clients import Ask
+from tests.support.contract import Contract
+from tests.support.services import PROGRAM, Service, serving
+
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+EXAMPLES = {
+    document.name: re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    for document in (ROOT / "README.md", ROOT / "docs" / "recipes.md", ROOT / "docs" / "access.md")
+}
+
+
+def table(heading: str) -> list[list[str]]:
+    """Give the rows of the README's table whose head starts with some words."""
+    [block] = re.findall(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in block.splitlines()]
+
+
+def operations(contract: Contract) -> dict[tuple[str, str], dict[str, Any]]:
+    paths = contract.document["paths"].items()
+    return {
+        (method.upper(), path): {
+            **operation,
+            "parameters": [*item.get("parameters", []), *operation.get("parameters", [])],
+        }
+        for path, item in paths
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+
+
+class TestReadme:
+    def test_the_call_table_has_every_operation_and_no_other(self, contract: Contract) -> None:
+        calls = [tuple(row[0].split()) for row in table("call")]
+
+        assert sorted(calls) == sorted(operations(contract))
+
+    def test_the_error_table_has_every_error_and_no_other(self) -> None:
+        others = [errors.NOT_FOUND, errors.METHOD_NOT_ALLOWED, errors.INTERNAL]
+        known = {(str(problem.status), problem.code) for problem in [*errors.PROBLEMS.values(), *others]}
+
+        rows = [(status, code) for status, code, _ in table("status")]
+
+        assert set(rows) == known
+        assert len(rows) == len(known)
+
+    def test_the_settings_table_has_every_setting_with_its_default_unit_and_meaning(self) -> None:
+        expected = [
+            [
+                variable_name(each.name),
+                shown(each.default),
+                each.metadata["unit"],
+                each.metadata["meaning"],
+            ]
+            for each in fields(Settings)
+        ]
+
+        assert table("variable") == expected
+
+    def test_the_options_of_serve_are_named(self) -> None:
+        shown = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+        options = set(re.findall(r"^  (--[a-z-]+)", shown, re.MULTILINE)) - {"--help"}
+
+        assert options
+        assert all(f"`{option}`" in README for option in options)
+
+    @pytest.mark.parametrize("document", ["README.md", "recipes.md"])
+    def test_every_example_gives_what_it_shows(
+        self, served: Ask, service: Service, tmp_path: Path, document: str
+    ) -> None:
+        for example in EXAMPLES[document]:
+            run_example(example, service.port, tmp_path)
+
+    def test_every_example_of_access_gives_what_it_shows(self, tmp_path: Path) -> None:
+        making, *using = EXAMPLES["access.md"]
+        tokens = tmp_path / "tokens.json"
+
+        run_example(making, 0, tmp_path)
+        with serving(tmp_path, "--tokens-file", str(tokens)) as service:
+            for example in using:
+                run_example(example, service.port, tmp_path)
+
+    def test_there_are_examples_of_every_method_on_keys(self) -> None:
+        commands = "\n".join(EXAMPLES["README.md"])
+
+        assert {"PUT", "PATCH", "POST", "DELETE"} <= set(re.findall(r"-X (\w+)", commands))
+        assert "--head" in commands
+
+
+def run_example(example: str, port: int, folder: Path) -> None:
+    """Run the commands of an example in a folder, and compare what they print."""
+    exported: list[str] = []
+    for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", example, re.MULTILINE):
+        here = command.replace(":5000", f":{port}").replace(".venv/bin/flaskvstore", str(PROGRAM))
+        if here.startswith("export "):
+            exported.append(here)
+        script = "; ".join([*exported, here])
+        ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30, cwd=folder)
+        assert comparable(ran.stdout) == comparable(expected), command
+
+
+def shown(default: object) -> str:
+    """Give a default as one would set it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
+
+
+def comparable(output: str) -> object:
+    """Give JSON as its value, because entries have no order, and other text without its line ends."""
+    try:
+        return json.loads(output)
+    except json.JSONDecodeError:
+        return output.replace("\r", "").strip()
+
+
+class TestSwagger:
+    @pytest.mark.parametrize("model", ["Entries", "Stored", "Deleted", "Problem", "Health"])
+    def test_the_models_are_declared(self, contract: Contract, model: str) -> None:
+        assert model in contract.document["definitions"]
+
+    def test_every_operation_has_a_summary_and_a_success_and_its_failures(self, contract: Contract) -> None:
+        for (method, path), operation in operations(contract).items():
+            assert operation["summary"], (method, path)
+            assert "200" in operation["responses"]
+            assert "400" in operation["responses"]
+            if path.startswith("/keys"):
+                assert "500" in operation["responses"]
+            for status, response in operation["responses"].items():
+                assert response["description"], (method, path, status)
+                assert ("schema" in response) == (method != "HEAD" and status != "304"), (method, path, status)
+
+    def test_head_is_declared_wherever_get_is(self, contract: Contract) -> None:
+        found = operations(contract)
+
+        assert {path for method, path in found if method == "GET"} == {
+            path for method, path in found if method == "HEAD"
+        }
+
+    def test_every_parameter_has_its_bounds_a_description_and_an_example(self, contract: Contract) -> None:
+        bounds = {"enum", "pattern", "maximum", "maxLength"}
+        for (method, path), operation in operations(contract).items():
+            for parameter in operation["parameters"]:
+                if parameter["in"] == "body":
+                    continue
+                assert parameter["description"], (method, path, parameter["name"])
+                assert {"x-example", "x-examples"} & set(parameter), (method, path, parameter["name"])
+                assert bounds & set(parameter), (method, path, parameter["name"])
+
+    def test_it_is_sent_with_the_types_that_are_really_used(self, contract: Contract) -> None:
+        assert contract.document["produces"] == ["application/json", "application/problem+json"]
+        put = operations(contract)["PUT", "/keys"]
+        assert put["consumes"] == ["application/json", "application/x-www-form-urlencoded", "application/x-ndjson"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_file_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text()
+    named = re.findall(r"`((?:api|resources|models|tests|docs|\.github)/[\w./-]+)`", text)
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+
+    missing = [name for name in named if not (ROOT / name).exists()]
+    missing += [link for link in linked if not (document.parent / link).exists()]
+
+    assert missing == []
+
+
+def test_every_module_is_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {
+        str(path.relative_to(ROOT))
+        for folder in ("api", "resources", "models")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+    assert {module for module in modules if f"`{module}`" not in text} == set()

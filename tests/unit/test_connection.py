@@ -1,0 +1,197 @@
+"""The door to redis-py: what is repeated, what is not, and what its errors become."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import redis
+from redis import exceptions
+
+from api.serving.embedded import EmbeddedServer
+from models import errors
+from models.valkey.connection import connect, read, write
+from models.valkey.redis_errors import translated
+
+
+class Command:
+    """A command that fails with the given errors, one each time, and then succeeds."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return "done"
+
+
+LOST = exceptions.ConnectionError("Connection closed by server.")
+BY_TEXT = {
+    "WRONGTYPE Operation against a key holding the wrong kind of value": errors.WrongType,
+    "OOM command not allowed when used memory > 'maxmemory'.": errors.StoreFull,
+    "MISCONF Errors writing to the AOF file: No space left on device": errors.StoreReadOnly,
+    "READONLY You can't write against a read only replica.": errors.StoreReadOnly,
+    "NOREPLICAS Not enough good replicas to write.": errors.StoreReadOnly,
+    "NOPERM this user has no permissions": errors.StoreDenied,
+    "ACL failure in script: User flaskvstore has no permissions to run": errors.StoreDenied,
+    "The user executing the script can't run this command or subcommand": errors.StoreDenied,
+    "NOAUTH Authentication required.": errors.StoreDenied,
+    "Error running script (call to f_7c4a): @user_script:1: The user executing the script can't": errors.StoreDenied,
+    "BUSY Redis is busy running a script.": errors.StoreTimeout,
+    "Error running script (call to f_7c4a): @user_script:1: WRONGTYPE Operation against": errors.WrongType,
+    "Error running script (call to f_7c4a): @user_script: 12: -OOM command not allowed": errors.StoreFull,
+    "Transaction discarded because of: NOPERM User flaskvstore has no permissions to run": errors.StoreDenied,
+    "ERR unknown command": errors.StoreFault,
+    "": errors.StoreFault,
+}
+EXPECTED = {
+    exceptions.ConnectionError: errors.StoreUnavailable,
+    exceptions.TimeoutError: errors.StoreTimeout,
+    exceptions.BusyLoadingError: errors.StoreLoading,
+    exceptions.AuthenticationError: errors.StoreDenied,
+    exceptions.AuthorizationError: errors.StoreDenied,
+    exceptions.AuthenticationWrongNumberOfArgsError: errors.StoreDenied,
+    exceptions.ExternalAuthProviderError: errors.StoreDenied,
+    exceptions.NoPermissionError: errors.StoreDenied,
+    exceptions.MaxConnectionsError: errors.StoreSaturated,
+    exceptions.OutOfMemoryError: errors.StoreFull,
+    exceptions.ReadOnlyError: errors.StoreReadOnly,
+    exceptions.ClusterDownError: errors.StoreUnavailable,
+    exceptions.MasterDownError: errors.StoreUnavailable,
+    exceptions.TryAgainError: errors.StoreUnavailable,
+}
+
+
+def every_redis_error() -> list[type[exceptions.RedisError]]:
+    found = [each for _, each in inspect.getmembers(exceptions, inspect.isclass)]
+    return [each for each in found if issubclass(each, exceptions.RedisError)]
+
+
+def instance(of: type[exceptions.RedisError], text: str = "text") -> exceptions.RedisError:
+    """Make an exception without its constructor, which some of redis-py's want arguments for."""
+    error = of.__new__(of)
+    error.args = (text,)
+    return error
+
+
+class TestTranslation:
+    @pytest.mark.parametrize("theirs", every_redis_error())
+    def test_every_error_of_redis_py_becomes_the_one_of_ours_that_is_meant(
+        self, theirs: type[exceptions.RedisError]
+    ) -> None:
+        assert type(translated(instance(theirs))) is EXPECTED.get(theirs, errors.StoreFault)
+
+    @pytest.mark.parametrize(("text", "ours"), BY_TEXT.items())
+    def test_errors_without_a_class_are_told_apart_by_their_first_word(self, text: str, ours: type[Exception]) -> None:
+        assert type(translated(exceptions.ResponseError(text))) is ours
+
+    @pytest.mark.parametrize("call", [read, write])
+    def test_the_text_of_the_server_is_not_passed_on(self, call: Callable[..., str]) -> None:
+        with pytest.raises(errors.StoreFault) as caught:
+            call(Command(exceptions.ResponseError("ERR secret")))
+
+        assert "secret" not in str(caught.value)
+        assert "secret" in str(caught.value.__cause__)
+
+
+class TestRepetition:
+    def test_a_read_that_loses_its_connection_is_sent_once_more(self) -> None:
+        command = Command(LOST)
+
+        assert read(command) == "done"
+        assert command.calls == 2
+
+    def test_a_read_is_sent_twice_at_most(self) -> None:
+        command = Command(LOST, LOST)
+
+        with pytest.raises(errors.StoreUnavailable):
+            read(command)
+        assert command.calls == 2
+
+    @pytest.mark.parametrize(
+        "failure", [exceptions.TimeoutError(), exceptions.BusyLoadingError(), exceptions.ResponseError()]
+    )
+    def test_a_read_that_fails_otherwise_is_not_repeated(self, failure: Exception) -> None:
+        command = Command(failure)
+
+        with pytest.raises(errors.StoreError):
+            read(command)
+        assert command.calls == 1
+
+    @pytest.mark.parametrize("failure", [LOST, exceptions.TimeoutError(), exceptions.InvalidResponse()])
+    def test_a_write_is_never_repeated_and_says_that_its_outcome_is_unknown(self, failure: Exception) -> None:
+        command = Command(failure)
+
+        with pytest.raises(errors.OutcomeUnknown):
+            write(command)
+        assert command.calls == 1
+
+    @pytest.mark.parametrize(
+        ("failure", "ours"),
+        [
+            (exceptions.OutOfMemoryError(), errors.StoreFull),
+            (exceptions.BusyLoadingError(), errors.StoreLoading),
+            (exceptions.ClusterDownError("CLUSTERDOWN"), errors.StoreUnavailable),
+            (exceptions.ResponseError("BUSY"), errors.StoreTimeout),
+        ],
+    )
+    def test_a_write_that_was_refused_says_why(self, failure: Exception, ours: type[Exception]) -> None:
+        with pytest.raises(ours) as caught:
+            write(Command(failure))
+        assert type(caught.value) is ours
+
+
+class TestConnecting:
+    @pytest.mark.parametrize("call", [read, write])
+    def test_a_server_that_is_not_there_is_unavailable_and_nothing_was_sent(self, call: Callable[..., str]) -> None:
+        client = connect("redis://127.0.0.1:1", timeout_seconds=1, max_connections=1)
+
+        with pytest.raises(errors.StoreUnavailable):
+            call(client.get, "key")
+
+    def test_a_pool_without_a_free_connection_is_saturated(self, valkey_server: EmbeddedServer) -> None:
+        client = connect(valkey_server.url, timeout_seconds=0.1, max_connections=1)
+        taken = client.connection_pool.get_connection()
+
+        with pytest.raises(errors.StoreSaturated):
+            read(client.get, "key")
+
+        client.connection_pool.release(taken)
+        assert read(client.get, "key") is None
+        client.close()
+
+    @pytest.mark.parametrize("call", [read, write])
+    def test_a_connection_that_the_server_has_closed_is_replaced(
+        self, valkey_server: EmbeddedServer, call: Callable[..., str]
+    ) -> None:
+        client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
+        read(client.get, "key")
+        other = redis.Redis.from_url(valkey_server.url)
+        other.client_kill_filter(_type="normal", skipme=True)
+
+        assert call(client.set, "key", "value")
+        other.close()
+        client.close()
+
+    def test_a_wrong_password_is_denied(self, valkey_server: EmbeddedServer) -> None:
+        url = valkey_server.url.replace("unix://", "unix://user:wrong@")
+        client = connect(url, timeout_seconds=1, max_connections=1)
+
+        with pytest.raises(errors.StoreDenied):
+            read(client.get, "key")
+        client.close()
+
+    def test_a_connection_costs_two_commands(self, valkey_server: EmbeddedServer) -> None:
+        with redis.Redis.from_url(valkey_server.url) as other:
+            other.config_resetstat()
+            client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
+
+            read(client.get, "key")
+
+            calls = {name: entry["calls"] for name, entry in other.info("commandstats").items()}
+            client.close()
+        assert calls["cmdstat_hello"] == 1
+        assert calls["cmdstat_info"] == 1
+        assert set(calls) <= {"cmdstat_hello", "cmdstat_get", "cmdstat_info", "cmdstat_config|resetstat"}

@@ -1,0 +1,133 @@
+"""Log lines: their fields, and what is never in them."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from api.telemetry.logs import REQUEST_FIELDS, JsonFormatter, TextFormatter, logging_config
+from tests.support.clients import Ask, put_json
+
+
+@pytest.fixture(params=["fakeredis", "valkey"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def record(message: str = "", **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("flaskvstore.test", logging.INFO, __file__, 1, message, None, None)
+    vars(made).update(extra)
+    return made
+
+
+def request_fields(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [vars(each)["fields"] for each in caplog.records if each.name == "flaskvstore.requests"]
+
+
+@pytest.fixture(autouse=True)
+def _from_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "flaskvstore")
+
+
+def test_a_json_line_has_time_level_and_the_fields() -> None:
+    line = json.loads(JsonFormatter().format(record(fields={"status": 200, "route": None})))
+
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "info", "status": 200, "route": None}
+
+
+def test_a_json_line_is_one_line_whatever_it_says() -> None:
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        formatted = JsonFormatter().format(record("c\nd", exc_info=sys.exc_info()))
+
+    assert "\n" not in formatted
+    assert json.loads(formatted)["message"] == "c\nd"
+    assert "ValueError: a\nb" in json.loads(formatted)["exception"]
+
+
+def test_a_text_line_leaves_out_what_is_not_there() -> None:
+    line = TextFormatter().format(record(fields={"status": 200, "route": None}))
+
+    assert line.endswith(" info status=200")
+
+
+def test_a_text_line_is_followed_by_the_stack_trace() -> None:
+    try:
+        raise ValueError("why")
+    except ValueError:
+        assert "ValueError: why" in TextFormatter().format(record("it failed", exc_info=sys.exc_info()))
+
+
+@pytest.mark.parametrize(
+    ("format_", "formatter"), [("json", "JsonFormatter"), ("text", "TextFormatter"), ("auto", "JsonFormatter")]
+)
+def test_the_format_can_be_chosen(capsys: pytest.CaptureFixture[str], format_: str, formatter: str) -> None:
+    assert logging_config("info", format_)["formatters"]["line"]["()"] == f"api.telemetry.logs.{formatter}"
+
+
+def test_a_request_is_one_line_with_all_fields(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    put_json(ask, {"über": "secret value"})
+    caplog.clear()
+
+    answer = ask("GET", "/keys/%C3%BCber", headers={"X-Request-Id": "mine"})
+
+    [fields] = request_fields(caplog)
+    assert set(fields) == set(REQUEST_FIELDS)
+    assert isinstance(fields.pop("duration_ms"), float)
+    assert fields == {
+        "request_id": "mine",
+        "method": "GET",
+        "route": "/keys/{key}",
+        "status": 200,
+        "bytes": len(answer.body),
+        "key_bytes": len("über".encode()),
+        "token": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "route", "status"),
+    [
+        ("GET", "/keys", "/keys", 200),
+        ("HEAD", "/keys/nothing", "/keys/{key}", 404),
+        ("GET", "/keys/%FF", "/keys/{key}", 400),
+        ("BREW", "/keys", None, 405),
+        ("GET", "/secret/path", None, 404),
+        ("GET", "/health/ready", "/health/ready", 200),
+        ("GET", "/swaggerui/swagger-ui.css", "/swaggerui/{filename}", 200),
+    ],
+)
+def test_the_route_is_the_template_and_never_the_path(
+    ask: Ask, caplog: pytest.LogCaptureFixture, method: str, target: str, route: str | None, status: int
+) -> None:
+    ask(method, target)
+
+    [fields] = request_fields(caplog)
+    assert (fields["method"], fields["route"], fields["status"]) == (method, route, status)
+
+
+def test_a_stream_is_logged_with_all_its_bytes(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    put_json(ask, {f"key {number}": "v" * 100 for number in range(3_000)})
+    caplog.clear()
+
+    answer = ask("GET", "/keys")
+
+    [fields] = request_fields(caplog)
+    assert "Content-Length" not in answer.headers
+    assert fields["bytes"] == len(answer.body)
+
+
+def test_neither_keys_nor_values_are_logged(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    put_json(ask, {"hidden-key": "hidden-value"}, "?hidden-name=hidden-text")
+    ask("GET", "/keys")
+    ask("GET", "/keys/hidden-key")
+    ask("DELETE", "/keys?filter=hidden$")
+    ask("GET", "/keys/hidden-key")
+    put_json(ask, {"hidden-key": 5})
+    ask("PUT", "/keys?hidden-key=1&hidden-key=2")
+
+    assert len(request_fields(caplog)) == 7
+    assert "hidden" not in "\n".join(JsonFormatter().format(each) for each in caplog.records)

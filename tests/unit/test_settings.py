@@ -1,0 +1,145 @@
+"""Settings: defaults, every variable, and bad values by their names."""
+
+from pathlib import Path
+
+import pytest
+
+from api.settings import Settings, variable_name
+from models.address import Address
+from models.errors import StartError
+
+
+GOOD = {
+    "redis_url": ("redis://user:secret@localhost:6380/2", "redis://user:secret@localhost:6380/2"),
+    "key_prefix": ("", ""),
+    "max_value_bytes": ("5", 5),
+    "max_body_bytes": ("5", 5),
+    "store_timeout_seconds": ("0.5", 0.5),
+    "store_connections": ("3", 3),
+    "unavailable_status": ("503", 503),
+    "max_lists": ("5", 5),
+    "tokens_file": ("/some/where.json", Path("/some/where.json")),
+    "open": ("true", True),
+    "rate_limit": ("100/minute", "100/minute"),
+    "cors_origins": ("https://a.example,http://b:8080", ("https://a.example", "http://b:8080")),
+    "trusted_proxies": ("1", 1),
+    "log_level": ("debug", "debug"),
+    "log_format": ("text", "text"),
+    "statsd_host": ("localhost:9125", Address("localhost", 9125)),
+    "statsd_prefix": ("a.b", "a.b"),
+    "bind": ("[::1]:0", Address("::1", 0)),
+    "server": ("granian", "granian"),
+    "workers": ("3", 3),
+    "data_dir": ("/some/where", Path("/some/where")),
+    "durability": ("always", "always"),
+}
+BAD = {
+    "redis_url": [
+        "",
+        "nonsense",
+        "http://localhost",
+        "redis://",
+        "redis://host:x",
+        "redis://host:99999",
+        "redis://host/x",
+        "redis+cluster://",
+        "redis+cluster://host/1",
+        "redis+cluster://host?db=1",
+        "redis+cluster://host,",
+        "redis+cluster://host:0,other",
+        "redis+cluster://host,other:x",
+        "redis+cluster://host,u:p@other:1:2",
+        "rediss+cluster://host",
+        "redis+sentinel://host",
+        "redis+sentinel://host/",
+        "redis+sentinel://host/service/x",
+        "redis+sentinel://host/service?password=x",
+        "redis://host,other",
+        "unix://",
+        "unix://relative?db=0",
+        "redis://host?decode_responses=true",
+        "redis://host?db=x",
+        "redis://host?ssl_cert_reqs=none",
+        "rediss://host?ssl_min_version=1",
+        "unix://data/s",
+        "redis://[",
+        "redis://host?db",
+    ],
+    "key_prefix": ["\udcff"],
+    "max_value_bytes": ["", "0", "-1", "1.5", "x", "536870913"],
+    "max_body_bytes": ["", "0", "x"],
+    "store_timeout_seconds": ["", "0", "-1", "x", "61", "nan", "1e1"],
+    "store_connections": ["", "0", "x"],
+    "unavailable_status": ["", "200", "502", "x"],
+    "max_lists": ["", "0", "x"],
+    "open": ["", "yes", "1", "True"],
+    "rate_limit": ["", "100", "0/second", "100/week", "100 per minute", "-1/day"],
+    "cors_origins": ["", "*,https://a.example", "a.example", "https://a.example/", "https://*.example", "ftp://a"],
+    "trusted_proxies": ["", "-1", "x"],
+    "log_level": ["", "loud"],
+    "log_format": ["", "xml"],
+    "bind": ["", "localhost", "localhost:", ":5000", "localhost:65536", "::1:5000", "a b:1", "localhost:x"],
+    "statsd_host": ["", "localhost"],
+    "statsd_prefix": ["", "a b", "a:b", "a.", "%"],
+    "server": ["", "uwsgi"],
+    "workers": ["", "0", "-1", "257", "x"],
+    "durability": ["", "sometimes"],
+}
+NAMES = list(Settings.__dataclass_fields__)
+
+
+def test_every_setting_has_cases() -> None:
+    assert set(GOOD) == set(NAMES)
+    assert set(NAMES) - set(BAD) == {"data_dir", "tokens_file"}
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert Settings.from_env({"PATH": "/bin", "OTHER_WORKERS": "x"}) == Settings()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_variable_sets_its_setting(name: str) -> None:
+    text, value = GOOD[name]
+
+    assert getattr(Settings.from_env({variable_name(name): text}), name) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_a_bad_value_is_refused_by_the_name_of_its_variable(name: str, text: str) -> None:
+    with pytest.raises(StartError, match=f"^{variable_name(name)} .*must be"):
+        Settings.from_env({variable_name(name): text})
+
+
+def test_a_bad_url_is_not_shown_because_it_may_hold_a_password() -> None:
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({"FLASKVSTORE_REDIS_URL": "http://user:secret@host"})
+    assert "secret" not in str(caught.value)
+
+
+def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("FLASKVSTORE_REDIS_URL", raising=False)
+
+    with pytest.raises(SystemExit) as caught:
+        Settings.for_wsgi_server()
+
+    assert caught.value.code == 4
+    assert "FLASKVSTORE_REDIS_URL is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h:1/0",
+        "rediss://h?ssl_cert_reqs=none",
+        "unix:///s?db=1",
+        "unix://u:p@/s",
+        "redis://[::1]:1",
+        "redis+cluster://h",
+        "redis+cluster://u:p@h,other:7000,[::1]:7001",
+        "redis+sentinel://h/service",
+        "redis+sentinel://u:p@h:1,other/service/3?sentinel_username=u&sentinel_password=p",
+    ],
+)
+def test_the_usual_forms_of_a_url_are_taken(url: str) -> None:
+    assert Settings.from_env({"FLASKVSTORE_REDIS_URL": url}).with_redis_url().redis_url == url
