@@ -1,69 +1,84 @@
-"""What may be done to one key, and what must hold of its value before (RFC 9110 section 13).
-
-A condition is two words, as the scripts read them: each is empty for no condition, `*` for any value, or tags joined by
-commas.
-"""
+"""What may be done to keys, and what must hold of their values before (RFC 9110 section 13)."""
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, NamedTuple
 
 
-ANY = "*"
+class Wildcard(Enum):
+    """What stands for every tag."""
+
+    ANY = "*"
+
+
+ANY = Wildcard.ANY
+
+# The tags that a condition names: some, none of ours, or all; None if there is no condition.
+Tags = frozenset[str] | Literal[Wildcard.ANY] | None
 
 
 class Condition(NamedTuple):
     """A precondition for one key.
 
-    :param match: the value must be one of these
-    :param none_match: the value must be none of these
+    :param match: the value's tag must be one of these
+    :param none_match: the value's tag must be none of these
     """
 
-    match: str = ""
-    none_match: str = ""
+    match: Tags = None
+    none_match: Tags = None
 
-    def holds(self, value: bytes | None) -> bool:
-        """Tell whether a value fulfils it.
+    def holds(self, tag: str | None) -> bool:
+        """Return whether a value fulfils it.
 
-        :param value: the value; None if there is none
+        :param tag: the value's tag; None if there is no value
         """
-        return (not self.match or _named(value, self.match)) and not (
-            self.none_match and _named(value, self.none_match)
-        )
+        return (self.match is None or _names(self.match, tag)) and not _names(self.none_match, tag)
 
 
-NONE = Condition()
-NEVER = "never"
+UNCONDITIONAL = Condition()
+EXISTS = Condition(match=ANY)
+ABSENT = Condition(none_match=ANY)
 
 
-class Change(NamedTuple):
+class Expiry(Enum):
+    """An expiry that is not a number of seconds."""
+
+    UNCHANGED = "unchanged"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Change:
     """A change of a key's value, its expiry or both.
 
-    :param operation: ``increment``, ``append``, or empty for the expiry alone
-    :param operand: what to add or append
-    :param expiry: seconds; :data:`NEVER`; or empty to leave it as it is
+    :param increment: what to add to the value, a number of 64 bits
+    :param append: what to add at the value's end; not beside an increment
+    :param expiry: in seconds
     :param keep_expiry: whether an expiry that the key has already stays
     """
 
-    operation: str
-    operand: bytes
-    expiry: int | str = ""
+    increment: int | None = None
+    append: bytes | None = None
+    expiry: int | Expiry = Expiry.UNCHANGED
     keep_expiry: bool = False
 
 
 class Transaction(NamedTuple):
-    """What is checked, read, written and deleted together, or not at all.
+    """What is checked, read, written and deleted in one atomic step, or not at all.
 
-    :param conditions: for each key ``*`` if it must exist, the empty string if it must not, or the tag of its value
+    :param conditions: what must hold of each key
     :param get: keys to read, before anything is written
     :param put: the value for each key
     :param delete: keys to delete
     :param expire_in: seconds until what is written expires; None for never
     """
 
-    conditions: dict[str, str]
-    get: list[str]
-    put: dict[str, bytes]
-    delete: list[str]
+    conditions: Mapping[str, Condition]
+    get: Sequence[str]
+    put: Mapping[str, bytes]
+    delete: Sequence[str]
     expire_in: int | None
 
 
@@ -85,14 +100,11 @@ _SHA1 = hashlib.sha1(usedforsecurity=False)
 
 
 def tag_of(value: bytes) -> str:
-    """Make a value's tag: the SHA-1 of its bytes, because that is what every server's Lua can make too.
-
-    :param value: the value
-    """
+    """Return a value's tag: the SHA-1 of its bytes, because every server's Lua can make that too."""
     digest = _SHA1.copy()
     digest.update(value)
     return digest.hexdigest()
 
 
-def _named(value: bytes | None, words: str) -> bool:
-    return value is not None and (words == ANY or tag_of(value) in words)
+def _names(tags: Tags, tag: str | None) -> bool:
+    return tags is not None and tag is not None and (tags is ANY or tag in tags)

@@ -1,12 +1,12 @@
 """The store: what one can do with keys and values, whatever server is behind it."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Self
+from typing import Self
 
-from models.change import NONE, Change, Condition, Outcome, Transaction
+from models.change import ABSENT, UNCONDITIONAL, Change, Condition, Outcome, Transaction
 from models.entry import MAX_KEY_BYTES, Record, Value, check_key_size, check_value_size, key_bytes
 from models.errors import (
     KeyNotFound,
@@ -20,14 +20,12 @@ from models.errors import (
 )
 from models.filter import Filter
 from models.valkey import scripts
-from models.valkey.client import Client
+from models.valkey.backend import Backend
 from models.valkey.connection import read, write
-from models.valkey.prefetch import ahead
+from models.valkey.prefetch import prefetch
 from models.valkey.scan import Scan
+from models.valkey.scripts import Command
 
-
-# Sends something for all of its names at once, given what goes with them.
-Command = Callable[[Client, Sequence[bytes], Sequence[Any]], Any]
 
 # So many SETs with an expiry keep a server busy for about a third of a second, well within the time limit.
 MAX_PAIRS = 131_072
@@ -45,44 +43,44 @@ class Store:
 
     Every method may raise a :class:`~models.errors.StoreError`.
 
-    :param client: a client from :func:`models.valkey.connection.connect`
+    :param backend: what :func:`models.valkey.connection.connect` returns
     :param key_prefix: what the name of every key starts with in the server
     :param max_value_bytes: the largest value that is taken
     """
 
-    def __init__(self, client: Client, *, key_prefix: str, max_value_bytes: int) -> None:
+    def __init__(self, backend: Backend, *, key_prefix: str, max_value_bytes: int) -> None:
         self.max_value_bytes = max_value_bytes
-        self._client = client
+        self._backend = backend
         self._prefix = key_prefix.encode()
-        self._scan = Scan(client, self._prefix)
+        self._scan = Scan(backend, self._prefix)
 
     def within(self, namespace: str) -> Self:
-        """Give the part of this store that is one namespace: its keys have plain names there.
+        """Return the part of this store that is one namespace: its keys have plain names there.
 
         :param namespace: its name, without a colon
         """
         prefix = self._prefix + namespace.encode() + b":"
         part = copy.copy(self)
-        vars(part).update(_prefix=prefix, _scan=Scan(self._client, prefix))
+        vars(part).update(_prefix=prefix, _scan=Scan(self._backend, prefix))
         return part
 
     def get(self, key: str) -> Value:
         """Read one key.
 
-        :param key: the key
         :raises InvalidKey: it cannot be a key
         :raises KeyNotFound: it does not exist
         :raises WrongType: it holds something else than a string
         """
-        content, expires_in_ms = read(scripts.GET, self._client, [self._name(key)])
+        content, expires_in_ms = read(self._backend.execute, *scripts.get(self._name(key)))
         if content is None:
             raise KeyNotFound(key)
         return Value(content, _seconds(expires_in_ms))
 
-    def put_one(self, key: str, value: bytes, *, expire_in: int | None = None, condition: Condition = NONE) -> None:
+    def put_one(
+        self, key: str, value: bytes, *, expire_in: int | None = None, condition: Condition = UNCONDITIONAL
+    ) -> None:
         """Write one key; an earlier expiry is replaced or removed.
 
-        :param key: the key
         :param value: its new value
         :param expire_in: seconds until it expires; None for never
         :param condition: what must hold of its present value
@@ -92,21 +90,22 @@ class Store:
         """
         name = self._name(key)
         check_value_size(key, len(value), self.max_value_bytes)
-        if condition == NONE:
-            # Not by redis-py's method of this name (a PUT of one key: 3 % more CPU time).
+        if condition == UNCONDITIONAL:
             expiry = () if expire_in is None else ("EX", expire_in)
-            write(self._client.execute_command, "SET", name, value, *expiry)
-        elif write(scripts.PUT_ONE, self._client, [name], [*condition, value, _or_empty(expire_in)]) == scripts.FAILED:
+            write(self._backend.execute, "SET", name, value, *expiry)
+        elif write(self._backend.execute, *scripts.put_one(name, value, expire_in, condition)) == b"failed":
             raise PreconditionFailed([key])
 
-    def put(self, values: Mapping[str, bytes], *, expire_in: int | None = None, condition: Condition = NONE) -> int:
+    def put(
+        self, values: Mapping[str, bytes], *, expire_in: int | None = None, condition: Condition = UNCONDITIONAL
+    ) -> int:
         """Write pairs, all of them in one step or none; an earlier expiry is replaced or removed.
 
         On a cluster that holds for those of each hash slot, and a condition needs all keys in one.
 
         :param values: the value for each key
         :param expire_in: seconds until they expire; None for never
-        :param condition: what must hold of each key; of its words only ``*`` is allowed
+        :param condition: none, or that all keys exist, or that none does
         :return: how many were written
         :raises InvalidKey: one of the keys cannot be a key
         :raises ValueTooLarge: one of the values is too large
@@ -121,22 +120,20 @@ class Store:
                 limit=MAX_PAIRS,
                 actual=len(values),
             )
-        pairs = dict(zip(self._names([*values]), values.values(), strict=True))
+        names = self._names([*values])
         self._check_values(values)
-        if condition == NONE:
-            write(self._client.apart, list(pairs), partial(_put, pairs, expire_in))
-            return len(pairs)
-        script = scripts.PUT_IF_NONE_EXISTS if condition.none_match else scripts.PUT_IF_ALL_EXIST
-        failed = write(self._together, script, list(pairs), [_or_empty(expire_in), *pairs.values()])
-        if failed:
-            keys = list(values)
-            raise PreconditionFailed([keys[number - 1] for number in failed])
-        return len(pairs)
+        if condition == UNCONDITIONAL:
+            pairs = dict(zip(names, values.values(), strict=True))
+            write(self._backend.by_slot, names, partial(_put, pairs, expire_in))
+            return len(names)
+        self._require_same_slot(names)
+        command = scripts.put_if(names, [*values.values()], expire_in, exist=condition != ABSENT)
+        _refuse_failed(write(self._backend.execute, *command), [*values])
+        return len(names)
 
-    def patch(self, key: str, change: Change, *, condition: Condition = NONE) -> Value:
+    def patch(self, key: str, change: Change, *, condition: Condition = UNCONDITIONAL) -> Value:
         """Change the value or the expiry of one key.
 
-        :param key: the key
         :param change: what to change; an increment and an append make the key if it is missing
         :param condition: what must hold of its present value
         :return: what it holds then
@@ -147,38 +144,36 @@ class Store:
         :raises PreconditionFailed: the condition does not hold
         :raises WrongType: the key holds something else than a string
         """
-        keep = "keep" if change.keep_expiry else ""
-        arguments = [*condition, change.operation, change.operand, change.expiry, keep, self.max_value_bytes]
-        outcome, *result = write(scripts.PATCH, self._client, [self._name(key)], arguments)
+        command = scripts.patch(self._name(key), change, condition, self.max_value_bytes)
+        outcome, *result = write(self._backend.execute, *command)
         match outcome:
-            case scripts.FAILED:
+            case b"failed":
                 raise PreconditionFailed([key])
-            case scripts.MISSING:
+            case b"missing":
                 raise KeyNotFound(key)
-            case scripts.NO_NUMBER:
+            case b"not_an_integer":
                 raise NotAnInteger(key)
-            case scripts.TOO_LARGE:
+            case b"too_large":
                 check_value_size(key, result[0], self.max_value_bytes)
         content, expires_in_ms = result
         return Value(content, _seconds(expires_in_ms))
 
-    def delete(self, key: str, *, condition: Condition = NONE) -> None:
+    def delete(self, key: str, *, condition: Condition = UNCONDITIONAL) -> None:
         """Delete one key.
 
-        :param key: the key
         :param condition: what must hold of its value
         :raises InvalidKey: it cannot be a key
         :raises KeyNotFound: it did not exist
         :raises PreconditionFailed: the condition does not hold
         """
         name = self._name(key)
-        if condition == NONE:
-            outcome = scripts.DONE if write(self._client.delete, name) else scripts.MISSING
+        if condition == UNCONDITIONAL:
+            outcome = b"done" if write(self._backend.execute, "DEL", name) else b"missing"
         else:
-            outcome = write(scripts.DELETE_ONE, self._client, [name], condition)
-        if outcome == scripts.FAILED:
+            outcome = write(self._backend.execute, *scripts.delete_one(name, condition))
+        if outcome == b"failed":
             raise PreconditionFailed([key])
-        if outcome == scripts.MISSING:
+        if outcome == b"missing":
             raise KeyNotFound(key)
 
     def transact(self, transaction: Transaction) -> Outcome:
@@ -194,41 +189,31 @@ class Store:
         conditions, get, put, delete, expire_in = transaction
         self._check_values(put)
         names = self._names([*conditions, *get, *put, *delete])
+        self._require_same_slot(names)
         # One command is one step by itself, and half the work of a script for the server.
         if not (conditions or put or delete):
-            values = read(self._together, _get, names)
+            values = read(self._backend.execute, "MGET", *names)
             return Outcome(dict(zip(get, values, strict=True)), 0, 0)
         if not (conditions or get or delete) and expire_in is None:
-            write(self._together, _set, names, [*put.values()])
+            write(self._backend.execute, *_mset(names, put.values()))
             return Outcome({}, len(put), 0)
         # Without writes it is a read, which may be sent again.
-        failed, *result = (write if put or delete else read)(
-            self._together,
-            scripts.TRANSACTION,
-            names,
-            [
-                *(len(conditions), len(get), len(put), len(delete), _or_empty(expire_in)),
-                *conditions.values(),
-                *put.values(),
-            ],
-        )
-        if failed:
-            keys = list(conditions)
-            raise PreconditionFailed([keys[number - 1] for number in failed])
+        send = write if put or delete else read
+        failed, *result = send(self._backend.execute, *scripts.transact(names, transaction))
+        _refuse_failed(failed, [*conditions])
         values, deleted = result
         return Outcome(dict(zip(get, values, strict=True)), len(put), deleted)
 
     def delete_matching(self, pattern: Filter) -> int:
         """Delete every key that a filter matches, whatever it holds; a key written meanwhile may stay.
 
-        :param pattern: the filter
         :return: how many were deleted
         :raises OutcomeUnknown: the store failed after some were deleted
         """
         deleted = 0
         try:
             for names in self._scan.names(pattern):
-                deleted += sum(count for _, count in write(self._client.apart, names, _unlink))
+                deleted += sum(count for _, count in write(self._backend.by_slot, names, _unlink))
         except StoreError as error:
             if deleted == 0:
                 raise
@@ -238,10 +223,7 @@ class Store:
         return deleted
 
     def count(self, pattern: Filter) -> int:
-        """Count the keys that :meth:`entries` would give.
-
-        :param pattern: the filter
-        """
+        """Return how many keys :meth:`entries` would list."""
         return sum(len(self._scan.keys(names)) for names in self._scan.names(pattern, strings=True))
 
     def entries(self, pattern: Filter, *, values: bool = True) -> Iterator[dict[str, bytes | None]]:
@@ -251,19 +233,17 @@ class Store:
         in the list or not, and a key can come twice if the server resizes its table meanwhile (see
         https://redis.io/docs/latest/commands/scan/).
 
-        :param pattern: the filter
         :param values: whether to read the values; without, each value is None
         """
-        return ahead(self._scan.entries(self._scan.names(pattern, strings=not values), values=values))
+        return prefetch(self._scan.entries(self._scan.names(pattern, strings=not values), values=values))
 
     def page(
         self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
     ) -> tuple[int, Iterator[dict[str, bytes | None]]]:
         """List a page of what a filter matches, with the promise of :meth:`entries` for all pages together.
 
-        :param pattern: the filter
-        :param cursor: 0, or what the page before gave
-        :param limit: about how many entries to give; a page may be shorter, even empty, and a little longer
+        :param cursor: 0, or the one that the page before returned
+        :param limit: about how many entries; a page may be shorter, even empty, and a little longer
         :param values: whether to read the values; without, each value is None
         :return: the next page's cursor, 0 after the last, and the page's entries, some at a time
         """
@@ -271,11 +251,8 @@ class Store:
         return cursor, self._scan.entries([names], values=values)
 
     def export_records(self, pattern: Filter) -> Iterator[list[Record]]:
-        """Give everything that a filter matches, keys of any bytes included, with the promise of :meth:`entries`.
-
-        :param pattern: the filter
-        """
-        return ahead(self._scan.records(self._scan.names(pattern)))
+        """Return everything that a filter matches, keys of any bytes included, with the promise of :meth:`entries`."""
+        return prefetch(self._scan.records(self._scan.names(pattern)))
 
     def import_records(self, records: Iterable[Record]) -> int:
         """Write records that :meth:`check` has let pass; those with one key in their order.
@@ -286,7 +263,8 @@ class Store:
         by_name: dict[bytes, list[Record]] = {}
         for record in records:
             by_name.setdefault(self._prefix + record[0], []).append(record)
-        return sum(skipped for _, skipped in write(self._client.apart, list(by_name), partial(_import, by_name)))
+        command = partial(scripts.import_records, by_name)
+        return sum(skipped for _, skipped in write(self._backend.by_slot, list(by_name), command))
 
     def check(self, record: Record) -> None:
         """Refuse a record that cannot be stored.
@@ -308,7 +286,7 @@ class Store:
         """
         # A hit that is counted twice because its answer was lost does no harm, so it may be sent again as a read is.
         name = HITS_PREFIX + self._prefix + counter.encode()
-        count, left_ms = read(scripts.HIT, self._client, [name], [window_seconds])
+        count, left_ms = read(self._backend.execute, *scripts.hit(name, window_seconds))
         return count, left_ms / 1000
 
     def ping(self) -> None:
@@ -317,7 +295,7 @@ class Store:
         :raises NotReady: it does not; the text says why
         """
         try:
-            read(self._client.ping)
+            read(self._backend.ping)
         except StoreError as error:
             raise NotReady(str(error)) from error
 
@@ -342,46 +320,34 @@ class Store:
             for key, value in values.items():
                 check_value_size(key, len(value), self.max_value_bytes)
 
-    def _together(self, command: Command, names: Sequence[bytes], args: Sequence[Any] = ()) -> Any:
-        """Send a command or run a script that decides for all of its keys at once.
+    def _require_same_slot(self, names: Sequence[bytes]) -> None:
+        """Refuse keys that no single server can change in one step.
 
-        :raises KeysApart: no server has all of them
+        :raises KeysApart: they are in different hash slots of a cluster
         """
-        if not self._client.together(names):
+        if not self._backend.same_slot(names):
             raise KeysApart(APART)
-        return command(self._client, names, args)
 
 
-def _get(client: Client, names: Sequence[bytes], _: Sequence[Any]) -> Any:
-    return client.execute_command("MGET", *names)
+def _mset(names: Sequence[bytes], values: Iterable[bytes]) -> Command:
+    return "MSET", *chain.from_iterable(zip(names, values, strict=True))
 
 
-def _set(client: Client, names: Sequence[bytes], values: Sequence[bytes]) -> Any:
-    return client.execute_command("MSET", *chain.from_iterable(zip(names, values, strict=True)))
+def _put(pairs: Mapping[bytes, bytes], expire_in: int | None, names: Sequence[bytes]) -> Command:
+    values = [pairs[name] for name in names]
+    return _mset(names, values) if expire_in is None else scripts.put_expiring(names, values, expire_in)
 
 
-def _put(pairs: Mapping[bytes, bytes], expire_in: int | None, client: Client, names: Sequence[bytes]) -> None:
-    if expire_in is None:
-        _set(client, names, [pairs[name] for name in names])
-    else:
-        scripts.PUT_EXPIRING(client, names, [expire_in, *(pairs[name] for name in names)])
+def _unlink(names: Sequence[bytes]) -> Command:
+    return "UNLINK", *names
 
 
-def _unlink(client: Client, names: Sequence[bytes]) -> Any:
-    return client.unlink(*names)
-
-
-def _import(by_name: Mapping[bytes, list[Record]], client: Client, names: Sequence[bytes]) -> Any:
-    records = [(name, record) for name in names for record in by_name[name]]
-    args = [part for _, (_, value, expires_at) in records for part in (_or_empty(expires_at), value)]
-    return scripts.IMPORT(client, [name for name, _ in records], args)
-
-
-def _or_empty(seconds: int | None) -> int | str:
-    """Write an optional number as a script reads it."""
-    return "" if seconds is None else seconds
+def _refuse_failed(failed: Sequence[int], keys: Sequence[str]) -> None:
+    """Refuse a write whose condition does not hold for some keys, which a script names by their numbers from 1."""
+    if failed:
+        raise PreconditionFailed([keys[number - 1] for number in failed])
 
 
 def _seconds(milliseconds: int) -> int | None:
-    """Read what PTTL says: whole seconds, rounded up; None for a key that does not expire."""
+    """Return what PTTL says in whole seconds, rounded up; None for a key that does not expire."""
     return None if milliseconds < 0 else -(-milliseconds // 1000)

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 from flask import request
 from flask_restx import Namespace
 
-from models.change import NONE, tag_of
+from models.change import UNCONDITIONAL, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
 from resources.base import KeyResource
@@ -194,7 +194,7 @@ class KeyItem(KeyResource):
         """
         parse_query()
         media_type, condition = negotiate(*ITEM_TYPES), read_condition()
-        return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, NONE)
+        return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, UNCONDITIONAL)
 
     @ns.doc(params=CONDITIONS)
     @key_answers(ns, DELETED, "It is deleted.", 404, 409, 412)

@@ -38,13 +38,14 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
     :param condition: the condition of a GET or HEAD
     :raises PreconditionFailed: it is not the value that the client has in mind
     """
-    if condition.match and not condition._replace(none_match="").holds(value.content):
+    tag = tag_of(value.content)
+    if not condition._replace(none_match=None).holds(tag):
         raise PreconditionFailed([key])
-    if condition.holds(value.content):
+    if condition.holds(tag):
         response = _whole(key, value.content, media_type)
     else:
         response = Answer(status=HTTPStatus.NOT_MODIFIED)
-    cached(response).headers.add("ETag", entity_tag(tag_of(value.content), json=media_type == JSON))
+    cached(response).headers.add("ETag", entity_tag(tag, json=media_type == JSON))
     if value.expire_in is not None:
         response.headers.add("Expire-In", str(value.expire_in))
     return response

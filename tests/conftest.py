@@ -1,20 +1,19 @@
 """Fixtures: a store, an application around it, and ways to ask it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
-import fakeredis
 import pytest
 from flask import Flask
+from redis import Redis
 
 from api.app import create_app
 from api.serving import embedded
 from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
-from models.change import tag_of
 from models.store import Store
-from models.valkey.client import Client
 from models.valkey.connection import connect
 from tests.support import acl
 from tests.support.clients import Ask, in_process
@@ -73,9 +72,9 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def valkey_client(valkey_server: EmbeddedServer) -> Client:
+def valkey_client(valkey_server: EmbeddedServer) -> Redis:
     """An empty real Valkey."""
-    client = connect(valkey_server.url, timeout_seconds=5, max_connections=8)
+    client = Redis.from_url(valkey_server.url)
     client.flushall()
     return client
 
@@ -94,9 +93,9 @@ def sentinel_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         yield group
 
 
-@pytest.fixture(params=os.environ.get("TEST_BACKENDS", "fakeredis valkey gunicorn").split())
+@pytest.fixture(params=os.environ.get("TEST_BACKENDS", "valkey gunicorn").split())
 def backend(request: pytest.FixtureRequest) -> str:
-    """What a test runs on: a faked server, a real one, or a whole service with a real one.
+    """What a test runs on: a server, or a whole service with one.
 
     ``TEST_BACKENDS`` names others: see `make compat-scaled`.
     """
@@ -107,8 +106,6 @@ def backend(request: pytest.FixtureRequest) -> str:
 def client(request: pytest.FixtureRequest, backend: str) -> Any:
     """An empty server of each kind."""
     match backend:
-        case "fakeredis":
-            return faked()
         case "valkey" | "acl":
             return request.getfixturevalue("valkey_client")
         case "cluster":
@@ -126,19 +123,20 @@ def prefix(request: pytest.FixtureRequest, backend: str) -> str:
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest, backend: str, client: Client, prefix: str) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, backend: str, client: Redis, prefix: str) -> Iterator[Store]:
     """A store on each kind of server."""
     match backend:
         case "cluster" | "sentinel":
-            reached = connect(request.getfixturevalue(f"{backend}_group").url, timeout_seconds=5, max_connections=8)
+            url = request.getfixturevalue(f"{backend}_group").url
         case "acl":
             acl.allow(client, acl.documented())
             url = acl.as_user(request.getfixturevalue("valkey_server").url)
-            reached = connect(url, timeout_seconds=5, max_connections=8)
+        case "valkey":
+            url = request.getfixturevalue("valkey_server").url
         case _:
-            reached = client
-    yield Store(reached, key_prefix=prefix, max_value_bytes=MAX_VALUE_BYTES)
-    reached.close()
+            url = url_of(request.getfixturevalue("service"))
+    with closing(connect(url, timeout_seconds=5, max_connections=8)) as reached:
+        yield Store(reached, key_prefix=prefix, max_value_bytes=MAX_VALUE_BYTES)
 
 
 @pytest.fixture
@@ -148,7 +146,7 @@ def app(store: Store) -> Flask:
 
 
 @pytest.fixture
-def ask(request: pytest.FixtureRequest, backend: str, client: Client, contract: Contract) -> Ask:
+def ask(request: pytest.FixtureRequest, backend: str, client: Redis, contract: Contract) -> Ask:
     """Ask on each kind of server: an application in this process, or the service over HTTP."""
     if backend == "gunicorn":
         service: Service = request.getfixturevalue("service")
@@ -163,33 +161,24 @@ def served(service: Service, contract: Contract) -> Ask:
     return service.ask(contract)
 
 
-class FakedClient(fakeredis.FakeRedis, Client):
-    """A client of ours whose server is faked."""
-
-    def snapshot(
-        self, names: Sequence[bytes], script: Callable[[Client, Sequence[bytes]], Any]
-    ) -> list[tuple[Sequence[bytes], Any]]:
-        """Read by the script: a faked server has no INFO."""
-        return self.apart(names, script)
-
-
 def emptied(server: Any) -> Any:
     """Empty a server."""
     server.flushall()
     return server
 
 
-def faked() -> Client:
-    """Make an empty faked server."""
-    server: Any = fakeredis.FakeServer()
-    client = FakedClient(server=server)
-    client.eval("return 0", 0)  # makes its Lua
-    # The only function of a real server's Lua that we need and it lacks.
-    server._lua_runtime.globals()[b"redis"][b"sha1hex"] = lambda value: tag_of(value).encode()
-    return client
+def server_of(service: Service) -> Redis:
+    """Return a client of the Valkey behind a service."""
+    return Redis.from_url(url_of(service))
 
 
-def server_of(service: Service) -> Client:
-    """Give a client of the Valkey behind a service."""
-    socket = service.log.parent / "data" / "valkey.sock"
-    return connect(f"unix://{socket}", timeout_seconds=20, max_connections=8)
+def store_of(client: Redis, *, key_prefix: str = PREFIX, max_value_bytes: int = MAX_VALUE_BYTES) -> Store:
+    """Return the store that a server on a unix socket is."""
+    url = f"unix://{client.connection_pool.connection_kwargs['path']}"
+    backend = connect(url, timeout_seconds=5, max_connections=8)
+    return Store(backend, key_prefix=key_prefix, max_value_bytes=max_value_bytes)
+
+
+def url_of(service: Service) -> str:
+    """Return the URL of the Valkey behind a service."""
+    return f"unix://{service.log.parent / 'data' / 'valkey.sock'}"

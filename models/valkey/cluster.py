@@ -1,4 +1,4 @@
-"""A cluster: which server has which key, learned from the cluster and corrected by its redirections.
+"""A cluster: which server has which key, as the cluster says and its redirections correct.
 
 See https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/. redis-py has a client for clusters as
 well; docs/decisions.md says why it is not used.
@@ -8,24 +8,26 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from redis import exceptions
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
 
 from models.address import Address
-from models.change import tag_of
 from models.errors import StoreChanged, StoreError, StoreTimeout, StoreUnavailable
-from models.valkey.client import Answer, Client, Survey
-from models.valkey.discovery import Guides
-from models.valkey.redis_errors import MOVING, TIMEOUT, UNAVAILABLE, PartlyDone, translated
+from models.valkey import scripts
+from models.valkey.backend import Snapshot, Topology
+from models.valkey.client import Client
+from models.valkey.discovery import Discovery
+from models.valkey.redis_errors import MOVING, TIMEOUT, UNAVAILABLE, PartialFailure, translated
+from models.valkey.scripts import Command
 
 
 # A server that answers TRYAGAIN is asked again after this time.
 PAUSE_SECONDS = 0.05
-# The map of the slots is asked for again after this time at the earliest, however much fails.
-LEARN_AGAIN_SECONDS = 0.2
-_SCRIPTS = {"EVALSHA", "EVAL"}
+# The slot map is asked for again after this time at the earliest, however much fails.
+REFRESH_AGAIN_SECONDS = 0.2
 # Answers that say "not here": nothing was done, so that even a write may go somewhere else.
 _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError, exceptions.NoScriptError)
 # What may mean that another server has the slot now.
@@ -39,38 +41,36 @@ _SUSPICIOUS = (
 )
 
 
-class Cluster(Client):
-    """All primaries of a cluster.
+class Cluster:
+    """All primaries of a cluster: a :class:`~models.valkey.backend.Backend`.
 
-    :param guides: who knows the map of the slots
+    :param discovery: nodes that know the slot map
     :param open_server: makes the client of one server
     :param timeout_seconds: the longest that one command may take in all
     """
 
-    def __init__(self, guides: Guides, open_server: Callable[[Address], Client], timeout_seconds: float) -> None:
-        # The pool only lends its encoder: no command goes through it.
-        super().__init__(connection_pool=open_server(guides.addresses[0]).connection_pool)
-        self._guides = guides
+    def __init__(self, discovery: Discovery, open_server: Callable[[Address], Client], timeout_seconds: float) -> None:
+        self._discovery = discovery
         self._open = open_server
         self._timeout_seconds = timeout_seconds
         self._servers: dict[Address, Client] = {}
-        self._owners: list[Address | None] = [None] * SLOTS
+        self._slot_map: list[Address | None] = [None] * SLOTS
         self._is_stale = True
-        self._learned_at = 0.0
-        self._learning = Lock()
+        self._refreshed_at = 0.0
+        self._refreshing = Lock()
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
+    def execute(self, *command: Any) -> Any:
         """Send a command to the server that has its first key, and follow redirections, for which nothing is done."""
         deadline = time.monotonic() + self._timeout_seconds
-        slot = key_slot(args[3] if args[0] in _SCRIPTS else args[1])
+        slot = key_slot(command[3] if command[0] == "EVALSHA" else command[1])
         address, is_asking = self._owner(slot), False
         while True:
             server = self._server(address)
             try:
-                return _after_asking(server, args, options) if is_asking else server.execute_command(*args, **options)
+                return _after_asking(server, command) if is_asking else server.execute(*command)
             except exceptions.MovedError as error:
                 address, is_asking = _target(error, address), False
-                self._owners[slot] = address
+                self._slot_map[slot] = address
                 self._is_stale = True
                 failure: exceptions.RedisError = error
             except exceptions.AskError as error:
@@ -81,53 +81,42 @@ class Cluster(Client):
                 time.sleep(PAUSE_SECONDS)
                 failure = error
             except (exceptions.RedisError, StoreError) as error:
-                self._note(address, error)
+                self._mark_stale(address, error)
                 raise
             if time.monotonic() > deadline:
                 raise StoreTimeout(TIMEOUT) from failure
 
-    def together(self, names: Sequence[bytes]) -> bool:
-        """Tell whether all names are in one slot."""
+    def same_slot(self, names: Sequence[bytes]) -> bool:  # noqa: D102  # as the protocol's, and so are those below
         return len({key_slot(name) for name in names}) <= 1
 
-    def apart(
-        self, names: Sequence[bytes], command: Callable[[Client, Sequence[bytes]], Answer]
-    ) -> list[tuple[Sequence[bytes], Answer]]:
-        """Send a command for the names of each slot, to each server all of its own at once.
-
-        :raises PartlyDone: a part of it was done before it failed
-        """
+    def by_slot(
+        self, names: Sequence[bytes], command: Callable[[Sequence[bytes]], Command]
+    ) -> list[tuple[Sequence[bytes], Any]]:
+        """Send a command for the names of each slot, to each server all of its own in one go."""
         slots: dict[int, list[bytes]] = {}
         for name in names:
             slots.setdefault(key_slot(name), []).append(name)
         if len(slots) == 1:
-            return [(names, command(self, names))]
-        done: list[tuple[Sequence[bytes], Answer]] = []
+            return [(names, self.execute(*command(names)))]
+        done: list[tuple[Sequence[bytes], Any]] = []
         waiting: list[Sequence[bytes]] = list(slots.values())
         try:
             while waiting:
-                elsewhere = self._send_together(waiting, command, done)
+                elsewhere = self._send(waiting, command, done)
                 # One alone follows its redirection, or brings its script along; then the others know the way.
-                done += [(group, command(self, group)) for group in elsewhere[:1]]
+                done += [(group, self.execute(*command(group))) for group in elsewhere[:1]]
                 waiting = elsewhere[1:]
         except (exceptions.RedisError, StoreError) as error:
             if not done:
                 raise
-            raise PartlyDone(error, sum(len(group) for group, _ in done), len(names)) from error
+            raise PartialFailure(error, sum(len(group) for group, _ in done), len(names)) from error
         return done
 
-    def snapshot(
-        self, names: Sequence[bytes], script: Callable[[Client, Sequence[bytes]], Any]
-    ) -> list[tuple[Sequence[bytes], Any]]:
-        """Read values and expiries, those of each slot of one moment."""
-        return self.apart(names, script)
+    def snapshot(self, names: Sequence[bytes], *, expiries: bool) -> list[tuple[Sequence[bytes], Snapshot]]:  # noqa: ARG002, D102
+        return self.by_slot(names, scripts.export)
 
-    def survey(self) -> Survey:
-        """Ask every primary which slots it has.
-
-        :raises StoreChanged: some slots are on their way from one server to another
-        :raises StoreUnavailable: some slots are nowhere
-        """
+    def topology(self) -> Topology:
+        """Ask every primary which slots it has."""
         for _ in range(2):
             parts = [self._part(address) for address in sorted(self._primaries())]
             if sum(part.size for part in parts) == SLOTS:
@@ -138,28 +127,23 @@ class Cluster(Client):
         if any(part.is_moving for part in parts):
             raise StoreChanged(MOVING)
         # Sorted by what all workers see alike, because a cursor names a server by its place.
-        parts.sort(key=lambda part: part.mark)
-        mark = "\n".join(f"{part.mark} {part.run_id}" for part in parts)
-        return Survey(int(tag_of(mark.encode())[:8], 16), [(part.server, part.run_id) for part in parts])
+        parts.sort(key=lambda part: part.fingerprint)
+        whole = "\n".join(f"{part.fingerprint} {part.run_id}" for part in parts)
+        return Topology(crc32(whole.encode()), [(part.server, part.run_id) for part in parts])
 
-    def ping(self, **_: Any) -> bool:
-        """Make sure that the cluster serves requests.
+    def ping(self) -> None:
+        """Make sure that some node takes the cluster for well."""
+        self._discovery.ask("CLUSTER", "INFO", is_answer=lambda state: b"cluster_state:ok" in state)
 
-        :raises redis.RedisError: no node says so
-        """
-        self._guides.ask("CLUSTER INFO", is_answer=lambda state: state["cluster_state"] == "ok")
-        return True
-
-    def close(self) -> None:
-        """Close all connections."""
+    def close(self) -> None:  # noqa: D102
         for server in self._servers.values():
             server.close()
 
-    def _send_together(
+    def _send(
         self,
         groups: Iterable[Sequence[bytes]],
-        command: Callable[[Client, Sequence[bytes]], Answer],
-        done: list[tuple[Sequence[bytes], Answer]],
+        command: Callable[[Sequence[bytes]], Command],
+        done: list[tuple[Sequence[bytes], Any]],
     ) -> list[Sequence[bytes]]:
         """Send a command for groups of names, all that go to one server in one go.
 
@@ -171,7 +155,11 @@ class Cluster(Client):
         for group in groups:
             by_owner.setdefault(self._owner(key_slot(group[0])), []).append(group)
         for address, of_one in by_owner.items():
-            answers = self._answers(address, of_one, command)
+            try:
+                answers = self._server(address).execute_many([command(group) for group in of_one])
+            except (exceptions.RedisError, StoreError) as error:
+                self._mark_stale(address, error)
+                raise
             failures = []
             for group, answer in zip(of_one, answers, strict=True):
                 if isinstance(answer, _ELSEWHERE):
@@ -181,23 +169,9 @@ class Cluster(Client):
                 else:
                     done.append((group, answer))
             if failures:
-                self._note(address, failures[0])
+                self._mark_stale(address, failures[0])
                 raise failures[0]
         return elsewhere
-
-    def _answers(
-        self, address: Address, groups: Iterable[Sequence[bytes]], command: Callable[[Client, Sequence[bytes]], object]
-    ) -> list[Any]:
-        """Send a command for each group to one server in one go, and give their answers and errors."""
-        pipeline: Any = self._server(address).pipeline(transaction=False)
-        for group in groups:
-            command(pipeline, group)
-        try:
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        except (exceptions.RedisError, StoreError) as error:
-            self._note(address, error)
-            raise
-        return answers
 
     def _server(self, address: Address) -> Client:
         if address not in self._servers:
@@ -206,92 +180,95 @@ class Cluster(Client):
 
     def _owner(self, slot: int) -> Address:
         if self._is_stale:
-            self._learn()
-        owner = self._owners[slot]
+            self._refresh()
+        owner = self._slot_map[slot]
         if owner is None:
             raise StoreUnavailable(UNAVAILABLE)
         return owner
 
     def _primaries(self) -> set[Address]:
         if self._is_stale:
-            self._learn()
-        return {owner for owner in self._owners if owner is not None}
+            self._refresh()
+        return {owner for owner in self._slot_map if owner is not None}
 
-    def _note(self, address: Address, error: Exception) -> None:
-        """Learn the map anew, and from somebody else, if an error may mean that it has changed."""
+    def _mark_stale(self, address: Address, error: Exception) -> None:
+        """Have the slot map asked for again, of another node, if an error may mean that it has changed."""
         if isinstance(error, _SUSPICIOUS):
             self._is_stale = True
-            self._guides.ask_last(address)
+            self._discovery.move_to_end(address)
 
-    def _learn(self) -> None:
-        """Ask for the map. If nobody answers the old one goes on to be used, until a server of it does not answer."""
-        with self._learning:
-            if not self._is_stale or time.monotonic() < self._learned_at + LEARN_AGAIN_SECONDS:
+    def _refresh(self) -> None:
+        """Ask for the slot map. If no node answers the old one stays in use, until a server of it does not answer."""
+        with self._refreshing:
+            if not self._is_stale or time.monotonic() < self._refreshed_at + REFRESH_AGAIN_SECONDS:
                 return
             try:
-                guide, ranges = self._guides.ask("CLUSTER SLOTS")
+                asked, ranges = self._discovery.ask("CLUSTER", "SLOTS")
             except (exceptions.RedisError, StoreError) as error:
-                if not any(self._owners):
+                if not any(self._slot_map):
                     raise error if isinstance(error, StoreError) else translated(error) from error
                 return
             finally:
-                self._learned_at = time.monotonic()
-            owners: list[Address | None] = [None] * SLOTS
-            nodes = {guide: None}  # in this order, each once
+                self._refreshed_at = time.monotonic()
+            slot_map: list[Address | None] = [None] * SLOTS
+            nodes = {asked: None}  # in this order, each once
             for first, last, *replicated in ranges:
-                addresses = [_address(node, guide) for node in replicated]
+                addresses = [_address(node, asked) for node in replicated]
                 nodes |= dict.fromkeys(addresses)
-                owners[first : last + 1] = addresses[:1] * (last + 1 - first)
-            self._owners = owners
+                slot_map[first : last + 1] = addresses[:1] * (last + 1 - first)
+            self._slot_map = slot_map
             self._is_stale = False
-            self._guides.addresses = [*nodes, *(a for a in self._guides.addresses if a not in nodes)]
-            primaries = set(owners)
+            self._discovery.addresses = [*nodes, *(a for a in self._discovery.addresses if a not in nodes)]
+            primaries = set(slot_map)
             self._servers = {a: server for a, server in self._servers.items() if a in primaries}
 
     def _part(self, address: Address) -> "_Part":
         server = self._server(address)
         try:
-            run_id, nodes = server.ask("CLUSTER NODES")
+            run_id, nodes = server.execute_with_run_id("CLUSTER", "NODES")
         except (exceptions.RedisError, StoreError) as error:
-            self._note(address, error)
+            self._mark_stale(address, error)
             raise
-        own = next(node for node in nodes.values() if "myself" in node["flags"])
-        size = sum(int(slots[-1]) - int(slots[0]) + 1 for slots in own["slots"])
-        return _Part(server, run_id, f"{own['node_id']} {own['epoch']} {own['slots']}", size, bool(own["migrations"]))
+        lines = [line.split() for line in nodes.decode().splitlines()]
+        # See https://redis.io/docs/latest/commands/cluster-nodes/: flags are the third field, the epoch is the seventh,
+        # and slots come after the eighth; one on its way is in brackets.
+        node_id, _, _, _, _, _, epoch, _, *slots = next(line for line in lines if "myself" in line[2])
+        whole = [part.partition("-") for part in slots if not part.startswith("[")]
+        size = sum(int(last or first) - int(first) + 1 for first, _, last in whole)
+        return _Part(server, run_id, f"{node_id} {epoch} {slots}", size, len(whole) < len(slots))
 
 
 class _Part(NamedTuple):
     """What one primary says of itself.
 
-    :param mark: changes if other slots become its own
+    :param fingerprint: changes if other slots become its own
     :param size: how many slots it has
     :param is_moving: whether one of them is on its way
     """
 
     server: Client
     run_id: str
-    mark: str
+    fingerprint: str
     size: int
     is_moving: bool
 
 
-def _address(node: Sequence[Any], guide: Address) -> Address:
-    """Read where a node listens; one that does not know its own name is where the guide is."""
+def _address(node: Sequence[Any], asked: Address) -> Address:
+    """Return where a node listens; one that does not know its own name is where the node that was asked is."""
     host = node[0].decode() if node[0] else ""
-    return Address(guide.host if host in {"", "?"} else host, node[1])
+    return Address(asked.host if host in {"", "?"} else host, node[1])
 
 
 def _target(error: exceptions.AskError, address: Address) -> Address:
     return Address(error.host or address.host, error.port)
 
 
-def _after_asking(server: Client, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def _after_asking(server: Client, command: Command) -> Any:
     """Send a command for a slot that is about to arrive at a server."""
-    pipeline: Any = server.pipeline(transaction=False)
-    pipeline.execute_command("ASKING")
-    pipeline.execute_command(*args, **options)
-    asked, answer = pipeline.execute(raise_on_error=False)
-    for each in (asked, answer):
-        if isinstance(each, exceptions.RedisError):
-            raise each
-    return answer
+    answers = server.execute_many([("ASKING",), command])
+    if isinstance(answers[1], exceptions.NoScriptError):
+        answers = server.execute_many([("ASKING",), scripts.with_text(command)])
+    for answer in answers:
+        if isinstance(answer, exceptions.RedisError):
+            raise answer
+    return answers[1]

@@ -1,4 +1,4 @@
-"""How a store is reached: a client for its URL, and the two ways to send a command through one.
+"""How a store is reached: a backend for its URL, and the two ways to send a command: :func:`read` and :func:`write`.
 
 What is sent is bounded in time by the client's own limits. A read that loses its connection is sent once more on a
 fresh one. A write is never sent twice: if its answer is lost, the error says that the outcome is unknown.
@@ -13,11 +13,12 @@ from redis import exceptions
 
 from models.address import Address
 from models.errors import OutcomeUnknown, StoreTimeout, StoreUnavailable
+from models.valkey.backend import Backend
 from models.valkey.client import Client, open_client
 from models.valkey.cluster import Cluster
-from models.valkey.discovery import ALL_SHARE, SHARES, Guides
+from models.valkey.discovery import ALL_QUESTIONS, ONE_QUESTION, Discovery
 from models.valkey.pool import Limits
-from models.valkey.redis_errors import PartlyDone, translated
+from models.valkey.redis_errors import PartialFailure, translated
 from models.valkey.sentinel import Primary, PrimaryConnection
 from models.valkey.url import StoreUrl
 
@@ -37,8 +38,8 @@ UNKNOWN = (
 
 def connect(
     url: str, *, timeout_seconds: float, max_connections: int, on_wait: Callable[[float], None] | None = None
-) -> Client:
-    """Make a client for a store; the first command opens the first connection.
+) -> Backend:
+    """Return a backend for a store; the first command opens the first connection.
 
     :param url: one that :class:`models.valkey.url.StoreUrl` takes
     :param timeout_seconds: the longest that one command may take in all
@@ -50,18 +51,20 @@ def connect(
     if not parsed.kind:
         return open_one(url, ALONE.times(timeout_seconds))
     limits = AMONG_MANY.times(timeout_seconds)
-    guides = Guides(parsed.hosts, partial(_guide, parsed, timeout_seconds), ALL_SHARE * timeout_seconds)
+    open_asked = partial(_open_asked, parsed, timeout_seconds)
+    discovery = Discovery(parsed.hosts, open_asked, ALL_QUESTIONS * timeout_seconds)
     if parsed.kind == "cluster":
-        return Cluster(guides, lambda address: open_one(parsed.of_server(address), limits), timeout_seconds)
-    primary = Primary(guides, parsed.service)
+        return Cluster(discovery, lambda address: open_one(parsed.of_server(address), limits), timeout_seconds)
+    primary = Primary(discovery, parsed.service)
     url = parsed.of_server(parsed.hosts[0])  # its host is replaced by that of the primary
     client = open_one(url, limits, connection_class=PrimaryConnection, primary=primary)
     primary.connections_of(client)
     return client
 
 
-def _guide(url: StoreUrl, timeout_seconds: float, address: Address) -> Client:
-    return open_client(url.of_guide(address), SHARES.times(timeout_seconds), max_connections=1, redis_connect_func=None)
+def _open_asked(url: StoreUrl, timeout_seconds: float, address: Address) -> Client:
+    limits = ONE_QUESTION.times(timeout_seconds)
+    return open_client(url.of_discovery(address), limits, max_connections=1, redis_connect_func=None)
 
 
 def read(command: Callable[Arguments, Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Any:
@@ -75,7 +78,7 @@ def read(command: Callable[Arguments, Any], *args: Arguments.args, **kwargs: Arg
     try:
         return command(*args, **kwargs)
     except exceptions.RedisError as error:
-        first = error.first if isinstance(error, PartlyDone) else error
+        first = error.first if isinstance(error, PartialFailure) else error
         # The class itself: its subclasses are answers of the server, not a lost connection.
         is_lost = type(first) is exceptions.ConnectionError
         if not is_lost or time.monotonic() > started + SECOND_TRY_SECONDS:
@@ -96,7 +99,7 @@ def write(command: Callable[Arguments, Any], *args: Arguments.args, **kwargs: Ar
     """
     try:
         return command(*args, **kwargs)
-    except PartlyDone as error:
+    except PartialFailure as error:
         raise OutcomeUnknown(str(error)) from error.__cause__
     except exceptions.RedisError as error:
         ours = translated(error)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from redis import exceptions
@@ -12,29 +13,26 @@ from models.valkey.client import Client
 from models.valkey.pool import Limits
 
 
-# Of the time limit: of one question, and for all of them.
-SHARES = Limits(pool=0.1, connect=0.1, answer=0.1)
-ALL_SHARE = 0.25
+# Shares of the time limit: those of one question, and that of all of them.
+ONE_QUESTION = Limits(pool=0.1, connect=0.1, answer=0.1)
+ALL_QUESTIONS = 0.25
 
 
-class Guides:
-    """Asked one after another until one answers; who does not is asked last the next time.
+class Discovery:
+    """Asks one server after another until one answers; one that does not moves to the end of the list.
 
     :param addresses: where they listen
-    :param open_guide: makes a client for one
+    :param open_server: makes a client for one
     :param seconds: for how long to go on asking
     """
 
-    def __init__(self, addresses: Iterable[Address], open_guide: Callable[[Address], Client], seconds: float) -> None:
+    def __init__(self, addresses: Iterable[Address], open_server: Callable[[Address], Client], seconds: float) -> None:
         self.addresses = list(addresses)
-        self._open = open_guide
+        self._open = open_server
         self._seconds = seconds
 
-    def ask_last(self, address: Address) -> None:
-        """Ask one of them after all others.
-
-        :param address: where it listens
-        """
+    def move_to_end(self, address: Address) -> None:
+        """Ask a server after all others from now on."""
         self.addresses = [other for other in self.addresses if other != address] + [address]
 
     def ask(
@@ -43,24 +41,24 @@ class Guides:
         """Send a command, over a connection of its own.
 
         :param command: its words
-        :param is_answer: tells an answer from one that should be asked of somebody else
-        :return: who has answered, and what
-        :raises redis.RedisError: nobody has
-        :raises StoreError: nobody could be reached
+        :param is_answer: tells an answer from one for which the next server should be asked
+        :return: which server has answered, and what
+        :raises redis.RedisError: no server has answered
+        :raises StoreError: no server could be reached
         """
         deadline = time.monotonic() + self._seconds
-        failure: Exception = exceptions.ConnectionError("There is nobody to ask.")
+        failure: Exception = exceptions.ConnectionError("There is no server to ask.")
         for address in list(self.addresses):
-            with self._open(address) as guide:
+            with closing(self._open(address)) as server:
                 try:
-                    answer = guide.execute_command(*command)
+                    answer = server.execute(*command)
                 except (exceptions.RedisError, StoreError) as error:
                     failure = error
                 else:
                     if is_answer(answer):
                         return address, answer
                     failure = exceptions.ConnectionError(f"{address} knows no better than {answer}.")
-            self.ask_last(address)
+            self.move_to_end(address)
             if time.monotonic() > deadline:
                 break
         raise failure

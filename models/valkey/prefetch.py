@@ -1,4 +1,4 @@
-"""A stream that reads ahead: while one item is used the next is on its way (a list takes an eighth less time)."""
+"""A stream that prefetches: while one item is used the next is on its way."""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ Item = TypeVar("Item")
 FIRST_ITEMS = 4
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Give the items of an iterator, each of them asked for while the one before is used.
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """Return the items of an iterator, each of them asked for while the one before is used.
 
     :param items: waits for each item, of which none is None
     """

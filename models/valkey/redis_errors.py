@@ -1,4 +1,4 @@
-"""What redis-py raises, turned into what the rest of this program knows."""
+"""The errors of redis-py as the errors of this program."""
 
 import re
 
@@ -72,7 +72,7 @@ _OF_SEVERAL = re.compile(
 )
 
 
-class PartlyDone(exceptions.RedisError):
+class PartialFailure(exceptions.RedisError):
     """A command for keys in several slots failed after it was done for some.
 
     :param first: what failed first
@@ -89,11 +89,8 @@ class PartlyDone(exceptions.RedisError):
 
 
 def translated(error: exceptions.RedisError) -> StoreError | WrongType:
-    """Turn an exception of redis-py into ours.
-
-    :param error: what redis-py raised
-    """
-    if isinstance(error, PartlyDone):
+    """Return the error of this program for one of redis-py."""
+    if isinstance(error, PartialFailure):
         return error.first if isinstance(error.first, StoreError) else translated(error.first)
     for redis_class, store_class, detail in _BY_CLASS:
         if isinstance(error, redis_class):

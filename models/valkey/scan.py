@@ -3,16 +3,16 @@
 What is there from the first step to the last is never missed; see https://redis.io/docs/latest/commands/scan/.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from models.entry import Record
 from models.errors import CursorExpired, StoreChanged
 from models.filter import Filter
-from models.valkey import scripts
-from models.valkey.client import Client, Survey
+from models.valkey.backend import Backend, Server, Snapshot, Topology
 from models.valkey.connection import read
 from models.valkey.redis_errors import CHANGED
+from models.valkey.scripts import Command
 
 
 Item = TypeVar("Item")
@@ -22,13 +22,13 @@ Item = TypeVar("Item")
 SCAN_COUNT = 700
 MAX_SCANS_PER_PAGE = 100
 
-# About how many bytes of values one step may bring into a worker's memory.
-READ_AHEAD_BYTES = 1024 * 1024
-FIRST_READ_KEYS = 16
-MAX_READ_KEYS = 2_000
+# About how many bytes of values one batch may bring into a worker's memory.
+BATCH_BYTES = 1024 * 1024
+FIRST_BATCH_KEYS = 16
+MAX_BATCH_KEYS = 2_000
 
-# A page's cursor is one number of three: which servers it is about, the place of one among them, and SCAN's own cursor
-# in it, whose 63 bits every server takes.
+# A page's cursor is one number made of three: the fingerprint of the servers, the place of one among them, and SCAN's
+# own cursor in it, whose 63 bits every server takes.
 POSITION_BITS = 63
 PLACE_BITS = 16
 
@@ -40,59 +40,54 @@ EXPIRED = (
 class Scan:
     """What is under a prefix.
 
-    :param client: a client from :func:`models.valkey.connection.connect`
+    :param backend: what :func:`models.valkey.connection.connect` returns
     :param prefix: what every name starts with
     """
 
-    def __init__(self, client: Client, prefix: bytes) -> None:
-        self._client = client
+    def __init__(self, backend: Backend, prefix: bytes) -> None:
+        self._backend = backend
         self._prefix = prefix
 
     def names(self, pattern: Filter, *, strings: bool = False) -> Iterator[list[bytes]]:
-        """Give all names that a filter matches.
+        """Return all names that a filter matches, some at a time.
 
-        :param pattern: the filter
         :param strings: whether to leave out those of other Redis types
         :raises StoreChanged: some could be missing, because other servers answer than at the start
         """
-        survey = read(self._client.survey)
-        for server in survey.servers:
+        topology = read(self._backend.topology)
+        for server in topology.servers:
             cursor = None
             while cursor != 0:
                 cursor, names = self._step(server, cursor or 0, pattern, count=SCAN_COUNT, strings=strings)
                 if names:
                     yield names
-        self._check(survey)
+        self._check(topology)
 
     def page(self, pattern: Filter, *, cursor: int, limit: int, strings: bool = False) -> tuple[int, list[bytes]]:
-        """Give about so many names.
+        """Return about so many names.
 
-        :param pattern: the filter
         :param cursor: 0, or what the page before gave
         :param limit: about how many
         :param strings: whether to leave out those of other Redis types
         :return: the next page's cursor, 0 after the last, and the names
         :raises CursorExpired: the cursor means nothing to the servers there are
         """
-        survey = read(self._client.survey)
-        epoch, place, position = _unpacked(cursor) if cursor else (survey.epoch, 0, 0)
-        if epoch != survey.epoch or place >= len(survey.servers):
+        topology = read(self._backend.topology)
+        fingerprint, place, position = _unpacked(cursor) if cursor else (topology.fingerprint, 0, 0)
+        if fingerprint != topology.fingerprint or place >= len(topology.servers):
             raise CursorExpired(EXPIRED)
         names: list[bytes] = []
         for _ in range(MAX_SCANS_PER_PAGE):
-            position, found = self._step(survey.servers[place], position, pattern, count=limit, strings=strings)
+            position, found = self._step(topology.servers[place], position, pattern, count=limit, strings=strings)
             names += found
             place += position == 0
-            if place == len(survey.servers) or len(names) >= limit:
+            if place == len(topology.servers) or len(names) >= limit:
                 break
-        self._check(survey)
-        return 0 if place == len(survey.servers) else _packed(epoch, place, position), names
+        self._check(topology)
+        return 0 if place == len(topology.servers) else _packed(fingerprint, place, position), names
 
     def keys(self, names: Sequence[bytes]) -> dict[bytes, str]:
-        """Give the key for each name, without those that another program wrote and that cannot be keys here.
-
-        :param names: names
-        """
+        """Return the key for each name, without those that another program wrote and that cannot be keys here."""
         start = len(self._prefix)
         try:
             # Nearly always text: at once, in half the time.
@@ -103,52 +98,45 @@ class Scan:
         return keys
 
     def entries(self, scanned: Iterable[list[bytes]], *, values: bool) -> Iterator[dict[str, bytes | None]]:
-        """Give the entries for names, without those that are gone meanwhile.
+        """Return the entries for names, without those that are gone meanwhile.
 
         :param scanned: names, some at a time
         :param values: whether to read the values; without, each value is None
         """
-        ahead = ReadAhead()
+        sizes = BatchSizes()
         for keys in map(self.keys, scanned):
             if not values:
                 yield dict.fromkeys(keys.values())
                 continue
-            for batch in ahead.cut(list(keys)):
+            for batch in sizes.cut(list(keys)):
                 entries = {
                     keys[name]: value
-                    for names, found in read(self._client.apart, batch, _values)
+                    for names, found in read(self._backend.by_slot, batch, _mget)
                     for name, value in zip(names, found, strict=True)
                     if value is not None
                 }
-                ahead.learn(len(batch), entries.values())
+                sizes.learn(len(batch), entries.values())
                 yield entries
 
     def records(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Record]]:
-        """Give the records for names, without those that are gone meanwhile.
+        """Return the records for names, without those that are gone meanwhile.
 
         :param scanned: names, some at a time
         """
-        ahead = ReadAhead()
-        ask: Callable[..., Any] = self._client.snapshot
+        sizes, expiries = BatchSizes(), False
         for names in scanned:
-            for batch in ahead.cut(names):
+            for batch in sizes.cut(names):
                 records: list[Record] = []
-                for group, (values, expiries_in_ms, clock) in read(ask, batch, scripts.EXPORT):
-                    if expiries_in_ms:
-                        # Some key expires: that of each is asked for at once from now on.
-                        ask = self._client.apart
-                    records += self._records(group, values, expiries_in_ms, clock)
-                ahead.learn(len(batch), [value for _, value, _ in records])
+                for group, snapshot in read(self._backend.snapshot, batch, expiries=expiries):
+                    records += self._records(group, snapshot)
+                    # Once some key expires, the expiry of each is asked for without a look before.
+                    expiries = expiries or bool(snapshot[1])
+                sizes.learn(len(batch), [value for _, value, _ in records])
                 yield records
 
-    def _records(
-        self,
-        names: Sequence[bytes],
-        values: Sequence[bytes | None],
-        expiries_in_ms: Sequence[int],
-        clock: Sequence[bytes],
-    ) -> list[Record]:
+    def _records(self, names: Sequence[bytes], snapshot: Snapshot) -> list[Record]:
         start = len(self._prefix)
+        values, expiries_in_ms, clock = snapshot
         if not expiries_in_ms:
             return [
                 (name[start:], value, None)
@@ -163,20 +151,20 @@ class Scan:
         ]
 
     def _step(
-        self, server: tuple[Client, str], position: int, pattern: Filter, *, count: int, strings: bool
+        self, server: tuple[Server, str], position: int, pattern: Filter, *, count: int, strings: bool
     ) -> tuple[int, list[bytes]]:
-        client, run_id = server
+        asked, run_id = server
         # Where values are read the type is not needed: MGET leaves others out by itself.
         options = ("TYPE", "STRING") if strings else ()
         command = ("SCAN", position, "MATCH", pattern.glob(self._prefix), "COUNT", count, *options)
-        answered_by, (position, names) = read(client.ask, *command)
+        answered_by, (next_position, names) = read(asked.execute_with_run_id, *command)
         if answered_by != run_id:
             raise StoreChanged(CHANGED)
-        return position, names
+        return int(next_position), names
 
-    def _check(self, survey: Survey) -> None:
+    def _check(self, topology: Topology) -> None:
         """Make sure at the end that no key has moved from a server that was still to come to one that was done."""
-        if len(survey.servers) > 1 and read(self._client.survey).epoch != survey.epoch:
+        if len(topology.servers) > 1 and read(self._backend.topology).fingerprint != topology.fingerprint:
             raise StoreChanged(CHANGED)
 
 
@@ -188,13 +176,12 @@ def _is_text(key: bytes) -> bool:
     return True
 
 
-def _values(client: Client, names: Sequence[bytes]) -> Any:
-    return client.mget(names)
+def _mget(names: Sequence[bytes]) -> Command:
+    return "MGET", *names
 
 
-def _packed(epoch: int, place: int, position: int) -> int:
-    """Make one number of the servers' epoch, the place of one of them, and a position in it."""
-    return (epoch << PLACE_BITS | place) << POSITION_BITS | position
+def _packed(fingerprint: int, place: int, position: int) -> int:
+    return (fingerprint << PLACE_BITS | place) << POSITION_BITS | position
 
 
 def _unpacked(cursor: int) -> tuple[int, int, int]:
@@ -202,20 +189,17 @@ def _unpacked(cursor: int) -> tuple[int, int, int]:
     return *divmod(rest, 1 << PLACE_BITS), position
 
 
-class ReadAhead:
+class BatchSizes:
     """How many values to read at a time so that they fit in memory.
 
-    A server hashes its names, so sizes are spread evenly over a scan: the last batch tells of the next.
+    A server hashes its names, so sizes are spread evenly over a scan: the last batch is a guess at the next.
     """
 
     def __init__(self) -> None:
-        self._keys = FIRST_READ_KEYS
+        self._keys = FIRST_BATCH_KEYS
 
     def cut(self, names: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Cut names into batches.
-
-        :param names: what to read
-        """
+        """Return names in batches."""
         taken = 0
         while taken < len(names):
             batch = names[taken : taken + self._keys]
@@ -228,5 +212,5 @@ class ReadAhead:
         :param count: how many names it had
         :param values: what was read
         """
-        fitting = count * READ_AHEAD_BYTES // max(1, sum(map(len, values)))
-        self._keys = min(self._keys * 4, MAX_READ_KEYS, max(1, fitting))
+        fitting = count * BATCH_BYTES // max(1, sum(map(len, values)))
+        self._keys = min(self._keys * 4, MAX_BATCH_KEYS, max(1, fitting))

@@ -10,36 +10,32 @@ import redis
 from redis import exceptions
 
 from models.valkey.client import Client
-from models.valkey.discovery import Guides
+from models.valkey.discovery import Discovery
 
 
 class Primary:
     """Where the primary of a service is.
 
-    :param sentinels: who knows
+    :param sentinels: the Sentinels that watch it
     :param service: the name that they know it by
     """
 
-    def __init__(self, sentinels: Guides, service: str) -> None:
+    def __init__(self, sentinels: Discovery, service: str) -> None:
         self._sentinels = sentinels
         self._service = service
         self._latest: object = None
         self._drop_idle: Callable[[], None] = lambda: None
 
     def connections_of(self, client: Client) -> None:
-        """Take a client's idle connections for those to drop when the primary changes.
-
-        :param client: the client
-        """
-        pool = client.connection_pool
-        self._drop_idle = lambda: pool.disconnect(inuse_connections=False)
+        """Close the idle connections of a client whenever the primary changes."""
+        self._drop_idle = lambda: client.pool.disconnect(inuse_connections=False)
 
     def address(self) -> tuple[str, int]:
-        """Ask where it is.
+        """Return host and port of the primary.
 
         :raises redis.RedisError: no Sentinel has answered
         """
-        _, (host, port) = self._sentinels.ask("SENTINEL GET-MASTER-ADDR-BY-NAME", self._service)
+        _, (host, port) = self._sentinels.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
         found = host.decode(), int(port)
         if found != self._latest:
             self._latest = found

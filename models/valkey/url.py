@@ -85,7 +85,7 @@ class StoreUrl(NamedTuple):
         """
         return f"redis://{self.user}{address}/{self.database}"
 
-    def of_guide(self, address: Address) -> str:
+    def of_discovery(self, address: Address) -> str:
         """Give the URL of a server that is only asked where others are: a node of the cluster, or a Sentinel.
 
         :param address: where it listens

@@ -8,7 +8,7 @@ import re
 
 from flask import request
 
-from models.change import ANY, NONE, Condition
+from models.change import ANY, UNCONDITIONAL, Condition, Tags
 from models.errors import quoted
 from resources.errors import InvalidCondition
 
@@ -16,8 +16,6 @@ from resources.errors import InvalidCondition
 MATCH = "If-Match"
 NONE_MATCH = "If-None-Match"
 JSON_SUFFIX = "-json"
-# No tag of ours, so that it never matches.
-_NEVER = "-"
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 CONDITION_PATTERN = rf"^(\*|{_ENTITY_TAG}(,[ \t]*{_ENTITY_TAG})*)$"
 _LIST = re.compile(rf"\s*(?:{_ENTITY_TAG}\s*)?(?:,\s*(?:{_ENTITY_TAG}\s*)?)*")
@@ -33,8 +31,8 @@ def read_condition() -> Condition:
     headers = request.headers
     match, none_match = headers.get(MATCH), headers.get(NONE_MATCH)
     if match is None and none_match is None:
-        return NONE
-    return Condition(_words(MATCH, match, weak=False), _words(NONE_MATCH, none_match, weak=True))
+        return UNCONDITIONAL
+    return Condition(_tags(MATCH, match, weak=False), _tags(NONE_MATCH, none_match, weak=True))
 
 
 def read_collection_condition() -> Condition:
@@ -43,27 +41,27 @@ def read_collection_condition() -> Condition:
     :raises InvalidCondition: a header is something else than ``*``
     """
     condition = read_condition()
-    if all(condition):
+    if None not in condition:
         raise InvalidCondition(f"No key can both exist and not: give {MATCH} or {NONE_MATCH}.")
-    for name, words in zip((MATCH, NONE_MATCH), condition, strict=True):
-        if words not in {"", ANY}:
+    for name, tags in zip((MATCH, NONE_MATCH), condition, strict=True):
+        if tags is not None and tags is not ANY:
             raise InvalidCondition(f"{name} must be * here: one entity tag cannot hold for many keys. Use POST /keys.")
     return condition
 
 
 def refuse_condition() -> None:
-    """Make sure that the current request has no condition: one that were ignored would be worse than none.
+    """Reject conditions: ignoring one would be unsafe.
 
-    :raises InvalidCondition: it has one
+    :raises InvalidCondition: the current request has one
     """
-    if read_condition() != NONE:
+    if read_condition() != UNCONDITIONAL:
         raise InvalidCondition(
             f"{MATCH} and {NONE_MATCH} are not for this call. Use PUT or POST /keys, or /keys/{{key}}."
         )
 
 
 def entity_tag(tag: str, *, json: bool) -> str:
-    """Write an entity tag.
+    """Return an entity tag.
 
     :param tag: the value's tag
     :param json: whether it is for the JSON representation
@@ -72,20 +70,16 @@ def entity_tag(tag: str, *, json: bool) -> str:
 
 
 def tag_in(text: str) -> str | None:
-    """Give the value's tag that an entity tag of ours stands for; None if it is not one, or weak.
-
-    :param text: an entity tag
-    """
+    """Return the value's tag that an entity tag of ours stands for; None if it is not one, or weak."""
     ours = _OURS.fullmatch(text)
     return ours["tag"] if ours and not ours["weak"] else None
 
 
-def _words(name: str, header: str | None, *, weak: bool) -> str:
+def _tags(name: str, header: str | None, *, weak: bool) -> Tags:
     if header is None:
-        return ""
-    if header.strip() == ANY:
+        return None
+    if header.strip() == "*":
         return ANY
     if not _LIST.fullmatch(header) or '"' not in header:
         raise InvalidCondition(f'{name} is {quoted(header)}: it must be * or a list of entity tags, such as "abc".')
-    tags = [ours["tag"] for ours in _OURS.finditer(header) if weak or not ours["weak"]]
-    return ",".join(tags) or _NEVER
+    return frozenset(ours["tag"] for ours in _OURS.finditer(header) if weak or not ours["weak"])

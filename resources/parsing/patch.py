@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.change import NEVER, Change
+from models.change import Change, Expiry
 from models.entry import check_expire_in, value_from_json
 from resources.errors import InvalidBody
 from resources.media_types import PATCH_TYPES
@@ -29,25 +29,25 @@ def read_patch(key: str) -> Change:
         raise InvalidBody("keep_expiry goes with an expire_in in seconds.")
     match list(members.items()):
         case [("increment", number)]:
-            return Change("increment", _increment(number), expiry=expiry, keep_expiry=keep)
+            return Change(increment=_increment(number), expiry=expiry, keep_expiry=keep)
         case [("append", text)]:
-            return Change("append", value_from_json(key, text), expiry=expiry, keep_expiry=keep)
-        case [] if expiry != "" and not keep:
-            return Change("", b"", expiry=expiry)
+            return Change(append=value_from_json(key, text), expiry=expiry, keep_expiry=keep)
+        case [] if expiry is not Expiry.UNCHANGED and not keep:
+            return Change(expiry=expiry)
     raise InvalidBody(
         'The body must be one of {"expire_in": 60}, {"expire_in": null}, {"increment": 5} and {"append": "text"}; '
         'the last two may add "expire_in", and with it "keep_expiry".'
     )
 
 
-def _expiry(members: dict[str, Any]) -> int | str:
+def _expiry(members: dict[str, Any]) -> int | Expiry:
     if "expire_in" not in members:
-        return ""
+        return Expiry.UNCHANGED
     expire_in = members.pop("expire_in")
-    return NEVER if expire_in is None else check_expire_in(expire_in)
+    return Expiry.NEVER if expire_in is None else check_expire_in(expire_in)
 
 
-def _increment(number: object) -> bytes:
+def _increment(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not -MAX_INCREMENT - 1 <= number <= MAX_INCREMENT:
         raise InvalidBody("increment must be a whole number of 64 bits.")
-    return str(number).encode()
+    return number

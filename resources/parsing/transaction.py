@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.change import ANY, Transaction
+from models.change import ABSENT, EXISTS, Condition, Transaction
 from models.entry import check_expire_in, unique, values_from_json
 from models.errors import TooManyKeys, quoted
 from models.tokens import DELETE, READ, WRITE
@@ -27,7 +27,7 @@ def read_transaction() -> Transaction:
     for name in members:
         if name not in MEMBERS:
             raise InvalidBody(f"There is no member {quoted(name)} in a transaction; allowed: {', '.join(MEMBERS)}.")
-    conditions = {key: _wanted(key, tag) for key, tag in _object(members, "if").items()}
+    conditions = {key: _condition(key, wanted) for key, wanted in _object(members, "if").items()}
     put = dict(values_from_json(list(_object(members, "put").items())))
     get, delete = _list(members, "get"), _list(members, "delete")
     total = len(conditions) + len(get) + len(put) + len(delete)
@@ -72,16 +72,15 @@ def _list(members: dict[str, Any], name: str) -> list[str]:
     return keys
 
 
-def _wanted(key: str, tag: object) -> str:
-    """Give what a condition wants as the script reads it: any value, none, or the value with a tag."""
-    if tag is None:
-        return ""
-    if tag == ANY:
-        return ANY
-    wanted = tag_in(tag) if isinstance(tag, str) else None
+def _condition(key: str, wanted: object) -> Condition:
     if wanted is None:
+        return ABSENT
+    if wanted == "*":
+        return EXISTS
+    tag = tag_in(wanted) if isinstance(wanted, str) else None
+    if tag is None:
         raise InvalidBody(
             f'The condition for the key {quoted(key)} must be the ETag that GET gave, in its quotes, or "*" if the key '
             "must exist, or null if it must not."
         )
-    return wanted
+    return Condition(match=frozenset({tag}))

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
+from redis import Redis
 
 from api.app import create_app
 from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
-from models.valkey.client import Client
 from tests.support.cases import KEYS
 from tests.support.clients import Answer, Ask, in_process, pages, put_json, target_of
 from tests.support.contract import Contract
@@ -93,20 +93,20 @@ def stranger(anyone: Ask, tokens: Tokens) -> Ask:
     return ask
 
 
-def everything(client: Client) -> dict[Any, Any]:
+def everything(client: Redis) -> dict[Any, Any]:
     """Give what the server holds."""
     return {name: client.get(name) for name in client.scan_iter()}
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
 
 
 class TestEveryCall:
     @pytest.mark.parametrize("call", CALLS)
     def test_without_a_token_it_is_401_and_changes_nothing(
-        self, anyone: Ask, owner: Ask, client: Client, call: str
+        self, anyone: Ask, owner: Ask, client: Redis, call: str
     ) -> None:
         method, target, body, headers, _ = CALLS[call]
         before = everything(client)
@@ -127,7 +127,7 @@ class TestEveryCall:
     @pytest.mark.parametrize("call", CALLS)
     @pytest.mark.parametrize("missing", SCOPES)
     def test_without_one_of_the_scopes_it_needs_it_is_403_and_changes_nothing(
-        self, anyone: Ask, owner: Ask, client: Client, tokens: Tokens, call: str, missing: str
+        self, anyone: Ask, owner: Ask, client: Redis, tokens: Tokens, call: str, missing: str
     ) -> None:
         method, target, body, headers, needed = CALLS[call]
         ask = with_token(anyone, tokens.create("less", namespace="mine", scopes=set(SCOPES) - {missing}))
@@ -147,7 +147,7 @@ class TestEveryCall:
 
     @pytest.mark.parametrize("call", CALLS)
     def test_with_a_read_only_token_nothing_changes(
-        self, anyone: Ask, owner: Ask, client: Client, tokens: Tokens, call: str
+        self, anyone: Ask, owner: Ask, client: Redis, tokens: Tokens, call: str
     ) -> None:
         method, target, body, headers, needed = CALLS[call]
         reader = with_token(anyone, tokens.create("reader", namespace="mine", scopes=["read"]))
@@ -160,7 +160,7 @@ class TestEveryCall:
 
     @pytest.mark.parametrize("call", CALLS)
     def test_with_another_namespaces_token_the_keys_of_this_one_are_neither_shown_nor_changed(
-        self, owner: Ask, stranger: Ask, client: Client, call: str
+        self, owner: Ask, stranger: Ask, client: Redis, call: str
     ) -> None:
         method, target, body, headers, _ = CALLS[call]
         before = {name: value for name, value in everything(client).items() if name.startswith(b"kv:mine:")}
@@ -202,7 +202,7 @@ class TestEveryCall:
 
 
 class TestNamespace:
-    def test_keys_have_plain_names_there(self, owner: Ask, client: Client) -> None:
+    def test_keys_have_plain_names_there(self, owner: Ask, client: Redis) -> None:
         assert owner("GET", "/keys").json == {"a": "1", "b": "2"}
         assert owner("HEAD", "/keys").headers["Total-Count"] == "2"
         assert set(everything(client)) == {b"kv:mine:a", b"kv:mine:b"}

@@ -19,9 +19,9 @@ PREFLIGHT = {
 }
 
 
-@pytest.fixture(params=["fakeredis"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
 
 
 @pytest.fixture

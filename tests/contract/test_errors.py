@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from redis import exceptions
+from redis import Redis, exceptions
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from api.app import create_app
@@ -19,23 +19,24 @@ from models.change import Change, Transaction
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.client import Client
+from models.valkey.pool import Limits, open_pool
 from resources import errors as http
-from tests.conftest import faked
+from tests.conftest import store_of
 from tests.support.clients import Answer, in_process
 from tests.support.contract import Contract
 
 
 class BrokenClient(Client):
-    """A Redis client that fails at everything."""
+    """A client that fails at everything."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__()
+        super().__init__(open_pool("redis://127.0.0.1:1", Limits(1, 1, 1), max_connections=1))
         self.error = error
 
-    def execute_command(self, *_: Any, **__: Any) -> None:
+    def execute_with_run_id(self, *_: Any) -> Any:
         raise self.error
 
-    def ask(self, *_: object) -> Any:
+    def execute_many(self, _: Any) -> Any:
         raise self.error
 
 
@@ -61,7 +62,7 @@ METHODS: dict[str, Callable[[Store], Any]] = {
     "get": lambda store: store.get("key"),
     "put": lambda store: store.put({"key": b""}),
     "put_one": lambda store: store.put_one("key", b""),
-    "patch": lambda store: store.patch("key", Change("append", b"")),
+    "patch": lambda store: store.patch("key", Change(append=b"")),
     "transact": lambda store: store.transact(Transaction({}, ["key"], {}, [], None)),
     "export_records": lambda store: list(store.export_records(EVERY_KEY)),
     "import_records": lambda store: store.import_records([(b"key", b"", None)]),
@@ -129,19 +130,20 @@ class TestTheStore:
             METHODS[method](broken_store(theirs))
         assert "secret" not in str(caught.value)
 
-    def test_a_deletion_that_fails_half_way_says_so(self) -> None:
-        client: Any = faked()
-        store = Store(client, key_prefix="kv:", max_value_bytes=1)
+    def test_a_deletion_that_fails_half_way_says_so(
+        self, valkey_client: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = store_of(valkey_client)
         store.put({str(number): b"" for number in range(3_000)})
-        unlink, calls = client.unlink, []
+        execute, calls = Client.execute, []
 
-        def unlink_once(*names: bytes) -> Any:
-            calls.append(names)
-            if len(calls) > 1:
+        def unlink_once(client: Client, *command: Any) -> Any:
+            calls.append(command[0])
+            if calls.count("UNLINK") > 1:
                 raise exceptions.ConnectionError
-            return unlink(*names)
+            return execute(client, *command)
 
-        client.unlink = unlink_once
+        monkeypatch.setattr(Client, "execute", unlink_once)
 
         with pytest.raises(errors.OutcomeUnknown, match=r"after \d{3} keys were deleted"):
             store.delete_matching(EVERY_KEY)

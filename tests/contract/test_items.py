@@ -1,11 +1,11 @@
-"""The contract of one key: raw values, representations, conditions, changes. On fakeredis, Valkey and Gunicorn."""
+"""The contract of one key: raw values, representations, conditions, changes. On Valkey and through Gunicorn."""
 
 import hashlib
 from urllib.parse import quote
 
 import pytest
+from redis import Redis
 
-from models.valkey.client import Client
 from tests.support.cases import NOT_EXPIRIES, every_key, every_value
 from tests.support.clients import Answer, Ask, put_json, target_of
 
@@ -27,7 +27,7 @@ def patch(ask: Ask, key: str, body: str | bytes, **headers: str) -> Answer:
 
 class TestPutting:
     @every_value
-    def test_the_bytes_of_the_body_are_the_value(self, ask: Ask, client: Client, value: bytes) -> None:
+    def test_the_bytes_of_the_body_are_the_value(self, ask: Ask, client: Redis, value: bytes) -> None:
         answer = ask("PUT", "/keys/a", value, {"Content-Type": "application/octet-stream"})
 
         assert (answer.status, answer.json) == (200, {"stored": 1})
@@ -38,7 +38,7 @@ class TestPutting:
         "media_type",
         ["application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data", "x", ""],
     )
-    def test_its_media_type_does_not_matter(self, ask: Ask, client: Client, media_type: str) -> None:
+    def test_its_media_type_does_not_matter(self, ask: Ask, client: Redis, media_type: str) -> None:
         assert ask("PUT", "/keys/a", b'{"b": 1}&c', {"Content-Type": media_type}).status == 200
         assert client.get("kv:a") == b'{"b": 1}&c'
 
@@ -51,7 +51,7 @@ class TestPutting:
         assert ask("PUT", "/keys/a").status == 200
         assert ask("GET", "/keys/a").json == {"a": ""}
 
-    def test_the_expiry_is_set_replaced_and_removed(self, ask: Ask, client: Client) -> None:
+    def test_the_expiry_is_set_replaced_and_removed(self, ask: Ask, client: Redis) -> None:
         ask("PUT", "/keys/a?expire_in=100", b"1")
         assert client.ttl("kv:a") == 100
 
@@ -62,15 +62,15 @@ class TestPutting:
         assert client.ttl("kv:a") == -1
 
     @pytest.mark.parametrize("expire_in", NOT_EXPIRIES)
-    def test_what_is_no_expiry_is_refused(self, ask: Ask, client: Client, expire_in: str) -> None:
+    def test_what_is_no_expiry_is_refused(self, ask: Ask, client: Redis, expire_in: str) -> None:
         assert ask("PUT", f"/keys/a?expire_in={quote(expire_in)}", b"1").code == "invalid_expiry"
         assert client.keys() == []
 
-    def test_another_parameter_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_another_parameter_is_refused(self, ask: Ask, client: Redis) -> None:
         assert ask("PUT", "/keys/a?expire-in=5", b"1").code == "invalid_parameter"
         assert client.keys() == []
 
-    def test_a_value_that_is_too_large_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_a_value_that_is_too_large_is_refused(self, ask: Ask, client: Redis) -> None:
         answer = ask("PUT", "/keys/a", b"v" * (1024 * 1024 + 1))
 
         assert (answer.status, answer.code, answer.json["limit"]) == (413, "value_too_large", 1024 * 1024)
@@ -195,7 +195,7 @@ class TestTags:
     )
     @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
     def test_a_malformed_condition_is_refused_and_changes_nothing(
-        self, ask: Ask, client: Client, method: str, header: str, text: str
+        self, ask: Ask, client: Redis, method: str, header: str, text: str
     ) -> None:
         client.set("kv:a", "1")
         body = b'{"increment": 1}' if method == "PATCH" else b"2"
@@ -229,7 +229,7 @@ CONDITIONS = [
 class TestConditions:
     @pytest.mark.parametrize(("headers", "for_one", "for_none"), CONDITIONS)
     def test_put_happens_only_if_its_condition_holds(
-        self, ask: Ask, client: Client, headers: dict[str, str], for_one: bool, for_none: bool
+        self, ask: Ask, client: Redis, headers: dict[str, str], for_one: bool, for_none: bool
     ) -> None:
         client.set("kv:one", "1", ex=100)
 
@@ -243,7 +243,7 @@ class TestConditions:
 
     @pytest.mark.parametrize(("headers", "for_one", "for_none"), CONDITIONS)
     def test_delete_happens_only_if_its_condition_holds(
-        self, ask: Ask, client: Client, headers: dict[str, str], for_one: bool, for_none: bool
+        self, ask: Ask, client: Redis, headers: dict[str, str], for_one: bool, for_none: bool
     ) -> None:
         client.set("kv:one", "1")
 
@@ -253,7 +253,7 @@ class TestConditions:
 
     @pytest.mark.parametrize(("headers", "for_one", "for_none"), CONDITIONS)
     def test_patch_happens_only_if_its_condition_holds(
-        self, ask: Ask, client: Client, headers: dict[str, str], for_one: bool, for_none: bool
+        self, ask: Ask, client: Redis, headers: dict[str, str], for_one: bool, for_none: bool
     ) -> None:
         client.set("kv:one", "1")
 
@@ -273,7 +273,7 @@ class TestConditions:
         assert ask("GET", "/keys/a").json == {"a": "2"}
 
     @pytest.mark.one_slot
-    def test_put_on_all_of_them_only_if_all_exist(self, ask: Ask, client: Client, prefix: str) -> None:
+    def test_put_on_all_of_them_only_if_all_exist(self, ask: Ask, client: Redis, prefix: str) -> None:
         client.set(f"{prefix}a", "1")
         body, headers = b'{"a": "2", "b": "2", "c": "2"}', {"Content-Type": "application/json", "If-Match": "*"}
 
@@ -286,7 +286,7 @@ class TestConditions:
         assert [client.ttl(f"{prefix}{key}") for key in "abc"] == [50, 50, 50]
 
     @pytest.mark.one_slot
-    def test_put_on_all_of_them_only_if_none_exists(self, ask: Ask, client: Client, prefix: str) -> None:
+    def test_put_on_all_of_them_only_if_none_exists(self, ask: Ask, client: Redis, prefix: str) -> None:
         client.set(f"{prefix}b", "1")
 
         answer = ask("PUT", "/keys?a=2&b=2", headers={"If-None-Match": "*"})
@@ -298,16 +298,14 @@ class TestConditions:
     @pytest.mark.parametrize(
         "headers", [{"If-Match": ONE}, {"If-None-Match": ONE}, {"If-Match": "*", "If-None-Match": "*"}]
     )
-    def test_other_conditions_cannot_hold_for_many_keys(
-        self, ask: Ask, client: Client, headers: dict[str, str]
-    ) -> None:
+    def test_other_conditions_cannot_hold_for_many_keys(self, ask: Ask, client: Redis, headers: dict[str, str]) -> None:
         assert ask("PUT", "/keys?a=2", headers=headers).code == "invalid_condition"
         assert client.keys() == []
 
     @pytest.mark.parametrize("headers", [{"If-Match": ONE}, {"If-Match": "*"}, {"If-None-Match": "*"}])
     @pytest.mark.parametrize("method", ["DELETE", "POST"])
     def test_a_condition_is_not_ignored_where_there_is_none(
-        self, ask: Ask, client: Client, method: str, headers: dict[str, str]
+        self, ask: Ask, client: Redis, method: str, headers: dict[str, str]
     ) -> None:
         client.set("kv:a", "1")
 
@@ -315,7 +313,7 @@ class TestConditions:
         assert ask(method, "/keys", body, {"Content-Type": "application/json", **headers}).code == "invalid_condition"
         assert client.get("kv:a") == b"1"
 
-    def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Client) -> None:
+    def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Redis) -> None:
         client.rpush("kv:list", "1")
 
         for method in ("PUT", "DELETE"):
@@ -336,7 +334,7 @@ class TestChanges:
             ("0", -(2**63), "-9223372036854775808"),
         ],
     )
-    def test_an_increment_adds(self, ask: Ask, client: Client, before: str | None, number: int, after: str) -> None:
+    def test_an_increment_adds(self, ask: Ask, client: Redis, before: str | None, number: int, after: str) -> None:
         if before is not None:
             client.set("kv:a", before)
 
@@ -346,7 +344,7 @@ class TestChanges:
         assert answer.headers["ETag"] == tag(after.encode(), "-json")
 
     @pytest.mark.parametrize("before", ["text", "", "1.5", " 1", "1 ", "+1", "01", "9223372036854775808"])
-    def test_what_is_no_integer_cannot_be_incremented(self, ask: Ask, client: Client, before: str) -> None:
+    def test_what_is_no_integer_cannot_be_incremented(self, ask: Ask, client: Redis, before: str) -> None:
         client.set("kv:a", before)
 
         answer = patch(ask, "a", '{"increment": 1, "expire_in": 5}')
@@ -355,7 +353,7 @@ class TestChanges:
         assert (client.get("kv:a"), client.ttl("kv:a")) == (before.encode(), -1)
 
     @pytest.mark.parametrize(("before", "number"), [("9223372036854775807", 1), ("-9223372036854775808", -1)])
-    def test_an_overflow_is_409_and_changes_nothing(self, ask: Ask, client: Client, before: str, number: int) -> None:
+    def test_an_overflow_is_409_and_changes_nothing(self, ask: Ask, client: Redis, before: str, number: int) -> None:
         client.set("kv:a", before)
 
         assert patch(ask, "a", f'{{"increment": {number}}}').code == "not_an_integer"
@@ -373,7 +371,7 @@ class TestChanges:
         ],
     )
     def test_an_append_adds_at_the_end(
-        self, ask: Ask, client: Client, before: bytes | None, text: str, after: bytes
+        self, ask: Ask, client: Redis, before: bytes | None, text: str, after: bytes
     ) -> None:
         if before is not None:
             client.set("kv:a", before)
@@ -383,7 +381,7 @@ class TestChanges:
         assert (answer.status, answer.body) == (200, after)
         assert (client.get("kv:a") or b"") == after
 
-    def test_an_append_does_not_go_beyond_the_largest_value(self, ask: Ask, client: Client) -> None:
+    def test_an_append_does_not_go_beyond_the_largest_value(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", b"v" * (1024 * 1024 - 1))
         assert patch(ask, "a", '{"append": "w"}').status == 200
 
@@ -393,7 +391,7 @@ class TestChanges:
         assert (answer.json["limit"], answer.json["actual"]) == (1024 * 1024, 1024 * 1024 + 2)
         assert client.strlen("kv:a") == 1024 * 1024
 
-    def test_an_expiry_is_set_and_removed(self, ask: Ask, client: Client) -> None:
+    def test_an_expiry_is_set_and_removed(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "1")
 
         answer = patch(ask, "a", '{"expire_in": 60}')
@@ -406,13 +404,13 @@ class TestChanges:
         assert client.ttl("kv:a") == -1
 
     @pytest.mark.parametrize("expiry", ["60", "null"])
-    def test_the_expiry_of_a_missing_key_is_404(self, ask: Ask, client: Client, expiry: str) -> None:
+    def test_the_expiry_of_a_missing_key_is_404(self, ask: Ask, client: Redis, expiry: str) -> None:
         assert patch(ask, "a", f'{{"expire_in": {expiry}}}').code == "key_not_found"
         assert client.keys() == []
 
     @pytest.mark.parametrize("change", ['"increment": 1', '"append": "1"'])
     def test_a_change_keeps_sets_or_removes_the_expiry_as_it_is_told(
-        self, ask: Ask, client: Client, change: str
+        self, ask: Ask, client: Redis, change: str
     ) -> None:
         def ttl_after(members: str) -> int:
             assert patch(ask, "a", f"{{{change}{members}}}").status == 200
@@ -435,7 +433,7 @@ class TestChanges:
     @pytest.mark.parametrize(
         "media_type", ["", "text/plain", "application/json-patch+json", "application/x-www-form-urlencoded"]
     )
-    def test_another_media_type_is_refused(self, ask: Ask, client: Client, media_type: str) -> None:
+    def test_another_media_type_is_refused(self, ask: Ask, client: Redis, media_type: str) -> None:
         answer = ask("PATCH", "/keys/a", b'{"increment": 1}', {"Content-Type": media_type})
 
         assert answer.code == "unsupported_media_type"
@@ -456,14 +454,14 @@ class TestChanges:
             '{"increment": 1, "expire_in": null, "keep_expiry": true}',
         ],
     )  # fmt: skip
-    def test_what_is_no_change_is_refused_and_changes_nothing(self, ask: Ask, client: Client, body: str) -> None:
+    def test_what_is_no_change_is_refused_and_changes_nothing(self, ask: Ask, client: Redis, body: str) -> None:
         client.set("kv:a", "1")
 
         assert patch(ask, "a", body).status == 400
         assert (client.get("kv:a"), client.ttl("kv:a")) == (b"1", -1)
 
     @pytest.mark.parametrize("change", ['{"increment": 1}', '{"append": "1"}', '{"expire_in": 5}'])
-    def test_what_is_no_string_is_409(self, ask: Ask, client: Client, change: str) -> None:
+    def test_what_is_no_string_is_409(self, ask: Ask, client: Redis, change: str) -> None:
         client.rpush("kv:a", "1")
 
         assert patch(ask, "a", change).code == "wrong_type"
@@ -472,13 +470,12 @@ class TestChanges:
     def test_any_key_can_be_changed(self, ask: Ask, key: str) -> None:
         assert patch(ask, key, '{"increment": 2}').json == {key: "2"}
 
-    def test_what_the_client_cannot_take_is_refused_before_the_change(self, ask: Ask, client: Client) -> None:
+    def test_what_the_client_cannot_take_is_refused_before_the_change(self, ask: Ask, client: Redis) -> None:
         assert patch(ask, "a", '{"increment": 1}', Accept="image/png").status == 406
         assert client.keys() == []
 
 
-@pytest.mark.parametrize("backend", ["valkey", "gunicorn"])  # fakeredis does not count its commands
-def test_a_get_needs_one_round_trip(ask: Ask, client: Client) -> None:
+def test_a_get_needs_one_round_trip(ask: Ask, client: Redis) -> None:
     put_json(ask, {"a": "1"}, "?expire_in=60")
     ask("GET", "/keys/a")
     client.config_resetstat()

@@ -1,4 +1,4 @@
-"""The contract of `/keys` and `/keys/{key}`: one suite, on fakeredis, on a real Valkey, and through Gunicorn."""
+"""The contract of `/keys` and `/keys/{key}`: one suite, on a real Valkey and through Gunicorn."""
 
 import base64
 import json
@@ -6,10 +6,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from flask import Flask
+from redis import Redis
 from werkzeug.test import create_environ, run_wsgi_app
 
 from models.entry import value_to_json
-from models.valkey.client import Client
 from tests.support.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, every_key, every_value
 from tests.support.clients import Ask, pages, put_json, target_of
 
@@ -84,7 +84,7 @@ class TestStoring:
         assert ask("GET", "/keys/in%20base64").json == {"in base64": value_to_json(value)}
 
     @every_value
-    def test_any_value_is_stored_unchanged_under_the_prefix(self, ask: Ask, client: Client, value: bytes) -> None:
+    def test_any_value_is_stored_unchanged_under_the_prefix(self, ask: Ask, client: Redis, value: bytes) -> None:
         put_json(ask, {"key": value_to_json(value)})
 
         assert client.keys() == [b"kv:key"]
@@ -100,23 +100,23 @@ class TestStoring:
         assert put_json(ask, listed).json == {"stored": len(VALUES)}
         assert ask("GET", "/keys").json == entries
 
-    def test_the_expiry_holds_for_every_pair(self, ask: Ask, client: Client) -> None:
+    def test_the_expiry_holds_for_every_pair(self, ask: Ask, client: Redis) -> None:
         put_json(ask, {"a": "1", "b": "2"}, "?expire_in=100&c=3")
 
         assert [client.ttl(f"kv:{key}") for key in "abc"] == [100, 100, 100]
 
-    def test_the_longest_expiry_is_taken(self, ask: Ask, client: Client) -> None:
+    def test_the_longest_expiry_is_taken(self, ask: Ask, client: Redis) -> None:
         assert ask("PUT", "/keys?a=1&expire_in=2147483647").status == 200
         assert client.ttl("kv:a") == 2147483647
 
-    def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Client) -> None:
+    def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Redis) -> None:
         ask("PUT", "/keys?a=1&expire_in=100")
 
         ask("PUT", "/keys?a=2")
 
         assert client.ttl("kv:a") == -1
 
-    def test_an_expired_key_is_gone(self, ask: Ask, client: Client) -> None:
+    def test_an_expired_key_is_gone(self, ask: Ask, client: Redis) -> None:
         ask("PUT", "/keys?a=1&expire_in=100")
         client.pexpire("kv:a", 1)
         while client.exists("kv:a"):
@@ -125,13 +125,13 @@ class TestStoring:
         assert ask("GET", "/keys/a").status == 404
         assert ask("GET", "/keys").json == {}
 
-    def test_expire_in_in_a_body_is_a_key(self, ask: Ask, client: Client) -> None:
+    def test_expire_in_in_a_body_is_a_key(self, ask: Ask, client: Redis) -> None:
         ask("PUT", "/keys", b"a=1&expire_in=100", FORM)
 
         assert client.ttl("kv:a") == -1
         assert client.get("kv:expire_in") == b"100"
 
-    def test_a_value_replaces_what_is_no_string(self, ask: Ask, client: Client) -> None:
+    def test_a_value_replaces_what_is_no_string(self, ask: Ask, client: Redis) -> None:
         client.hset("kv:a", "field", "1")
 
         assert ask("PUT", "/keys?a=1").status == 200
@@ -142,7 +142,7 @@ class TestStoringNothing:
     """Bad input: a clear 4xx, and nothing written."""
 
     @pytest.mark.parametrize("expire_in", NOT_EXPIRIES)
-    def test_what_is_no_expiry_is_refused(self, ask: Ask, client: Client, expire_in: str) -> None:
+    def test_what_is_no_expiry_is_refused(self, ask: Ask, client: Redis, expire_in: str) -> None:
         answer = ask("PUT", f"/keys?a=1&expire_in={quote(expire_in)}")
 
         assert (answer.status, answer.code) == (400, "invalid_expiry")
@@ -152,7 +152,7 @@ class TestStoringNothing:
         "value", [1, 1.5, True, None, [], ["a"], {}, {"base64": 1}, {"base64": "", "b": ""}, {"b": "a"}]
     )
     def test_a_json_value_that_is_neither_string_nor_base64_is_refused_by_its_key(
-        self, ask: Ask, client: Client, value: object
+        self, ask: Ask, client: Redis, value: object
     ) -> None:
         answer = put_json(ask, {"good": "1", "the bad one": value})
 
@@ -161,7 +161,7 @@ class TestStoringNothing:
         assert client.keys() == []
 
     @pytest.mark.parametrize("text", ["A", "AA=A", "????", "AA==\n", "ü", "_-8="])
-    def test_what_is_not_base64_is_refused_by_its_key(self, ask: Ask, client: Client, text: str) -> None:
+    def test_what_is_not_base64_is_refused_by_its_key(self, ask: Ask, client: Redis, text: str) -> None:
         answer = put_json(ask, {"good": "1", "the bad one": {"base64": text}})
 
         assert (answer.status, answer.code) == (400, "invalid_value")
@@ -194,7 +194,7 @@ class TestStoringNothing:
         ],
         ids=lambda body: repr(body[:24]),
     )
-    def test_a_body_that_is_no_json_object_is_refused(self, ask: Ask, client: Client, body: bytes) -> None:
+    def test_a_body_that_is_no_json_object_is_refused(self, ask: Ask, client: Redis, body: bytes) -> None:
         answer = ask("PUT", "/keys?good=1", body, JSON)
 
         assert answer.status == 400
@@ -208,7 +208,7 @@ class TestStoringNothing:
         assert "line 2, column 7" in answer.json["detail"]
 
     @pytest.mark.parametrize("body", [rb'{"\ud800": "1"}', rb'{"a": "\udfff"}'])
-    def test_half_a_surrogate_pair_is_refused(self, ask: Ask, client: Client, body: bytes) -> None:
+    def test_half_a_surrogate_pair_is_refused(self, ask: Ask, client: Redis, body: bytes) -> None:
         assert ask("PUT", "/keys", body, JSON).code in {"invalid_key", "invalid_value"}
         assert client.keys() == []
 
@@ -226,14 +226,14 @@ class TestStoringNothing:
         ],
     )
     def test_the_same_name_twice_is_refused(
-        self, ask: Ask, client: Client, target: str, body: bytes, headers: dict[str, str]
+        self, ask: Ask, client: Redis, target: str, body: bytes, headers: dict[str, str]
     ) -> None:
         answer = ask("PUT", target, body, headers)
 
         assert (answer.status, answer.code) == (400, "invalid_pairs")
         assert client.keys() == []
 
-    def test_the_same_member_twice_within_a_value_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_the_same_member_twice_within_a_value_is_refused(self, ask: Ask, client: Redis) -> None:
         assert ask("PUT", "/keys", b'{"a": {"base64": "", "base64": "AA=="}}', JSON).code == "invalid_body"
         assert client.keys() == []
 
@@ -259,7 +259,7 @@ class TestStoringNothing:
         [("/keys?=1", b"", {}), ("/keys", b"=1", FORM), ("/keys", b'{"": "1", "b": "2"}', JSON)],
     )
     def test_the_empty_key_is_refused(
-        self, ask: Ask, client: Client, target: str, body: bytes, headers: dict[str, str]
+        self, ask: Ask, client: Redis, target: str, body: bytes, headers: dict[str, str]
     ) -> None:
         answer = ask("PUT", target, body, headers)
 
@@ -267,14 +267,14 @@ class TestStoringNothing:
         assert client.keys() == []
 
     @pytest.mark.parametrize("key", ["k" * 1025, "ü" * 513])
-    def test_a_key_that_is_too_long_is_refused_with_both_lengths(self, ask: Ask, client: Client, key: str) -> None:
+    def test_a_key_that_is_too_long_is_refused_with_both_lengths(self, ask: Ask, client: Redis, key: str) -> None:
         answer = put_json(ask, {"good": "1", key: "1"})
 
         assert (answer.status, answer.code) == (400, "invalid_key")
         assert (answer.json["limit"], answer.json["actual"]) == (1024, len(key.encode()))
         assert client.keys() == []
 
-    def test_a_value_that_is_too_large_is_refused_with_both_sizes(self, ask: Ask, client: Client) -> None:
+    def test_a_value_that_is_too_large_is_refused_with_both_sizes(self, ask: Ask, client: Redis) -> None:
         answer = put_json(ask, {"good": "1", "the bad one": "v" * (1024 * 1024 + 1)})
 
         assert (answer.status, answer.code) == (413, "value_too_large")
@@ -287,7 +287,7 @@ class TestStoringNothing:
 
         assert put_json(ask, {"a": largest}).status == 200
 
-    def test_more_pairs_than_one_step_may_write_are_refused(self, ask: Ask, client: Client) -> None:
+    def test_more_pairs_than_one_step_may_write_are_refused(self, ask: Ask, client: Redis) -> None:
         answer = put_json(ask, {str(number): "" for number in range(131_073)})
 
         assert (answer.status, answer.code) == (413, "too_many_keys")
@@ -314,7 +314,7 @@ class TestStoringNothing:
             "application/merge-patch+json",
         ],
     )
-    def test_another_media_type_is_refused(self, ask: Ask, client: Client, media_type: str) -> None:
+    def test_another_media_type_is_refused(self, ask: Ask, client: Redis, media_type: str) -> None:
         answer = ask("PUT", "/keys?good=1", b'{"a": "1"}', {"Content-Type": media_type})
 
         assert (answer.status, answer.code) == (415, "unsupported_media_type")
@@ -329,7 +329,7 @@ class TestStoringNothing:
     def test_a_body_without_a_media_type_is_refused(self, ask: Ask) -> None:
         assert ask("PUT", "/keys?good=1", b"a=1").status == 415
 
-    def test_json_that_is_sent_as_a_form_is_refused_with_advice(self, ask: Ask, client: Client) -> None:
+    def test_json_that_is_sent_as_a_form_is_refused_with_advice(self, ask: Ask, client: Redis) -> None:
         answer = ask("PUT", "/keys", b'{"a":"b"}', FORM)
 
         assert answer.status == 400
@@ -396,7 +396,7 @@ class TestReading:
         assert ask("GET", "/keys/" + "k" * 1025).code == "invalid_key"
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    def test_a_key_that_is_no_string_is_409(self, ask: Ask, client: Client, method: str) -> None:
+    def test_a_key_that_is_no_string_is_409(self, ask: Ask, client: Redis, method: str) -> None:
         client.rpush("kv:list", "1")
 
         assert ask(method, "/keys/list").status == 409
@@ -515,7 +515,7 @@ class TestListing:
 
         assert ask("GET", "/keys").json == entries
 
-    def test_keys_outside_the_prefix_are_never_seen_counted_or_deleted(self, ask: Ask, client: Client) -> None:
+    def test_keys_outside_the_prefix_are_never_seen_counted_or_deleted(self, ask: Ask, client: Redis) -> None:
         for name in ("other", "kv", "kvx:a", "KV:a", "xkv:a"):
             client.set(name, "1")
         put_json(ask, {"a": "1"})
@@ -525,7 +525,7 @@ class TestListing:
         assert ask("DELETE", "/keys").json == {"deleted": 1}
         assert len(client.keys()) == 5
 
-    def test_keys_of_other_programs_break_nothing(self, ask: Ask, client: Client) -> None:
+    def test_keys_of_other_programs_break_nothing(self, ask: Ask, client: Redis) -> None:
         client.set(b"kv:\xff", "not UTF-8")
         client.set(b"kv:", "the empty key")
         client.hset("kv:hash", "field", "1")
@@ -630,7 +630,7 @@ class TestDeleting:
         assert ask("DELETE", "/keys").json == {"deleted": 0}
         assert ask("GET", "/keys").json == {}
 
-    def test_a_key_that_is_no_string_can_be_deleted(self, ask: Ask, client: Client) -> None:
+    def test_a_key_that_is_no_string_can_be_deleted(self, ask: Ask, client: Redis) -> None:
         client.hset("kv:hash", "field", "1")
 
         assert ask("DELETE", "/keys/hash").json == {"deleted": 1}

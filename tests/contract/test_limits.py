@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from api.app import create_app
 from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
-from models.valkey.client import Client
-from tests.conftest import PREFIX, server_of
+from tests.conftest import server_of, store_of
 from tests.support.clients import Ask, in_process
 from tests.support.contract import Contract
 from tests.support.services import eventually, serving
 from tests.support.wire import LARGE, Wire
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
 
 
 class TestRateLimit:
@@ -29,7 +29,7 @@ class TestRateLimit:
         return in_process(create_app(settings, store=store), contract)
 
     def test_what_is_above_it_is_refused_until_the_window_ends(
-        self, store: Store, client: Client, contract: Contract
+        self, store: Store, client: Redis, contract: Contract
     ) -> None:
         ask = self.limited(store, contract, "3/minute")
         answers = [ask("GET", "/keys") for _ in range(5)]
@@ -101,7 +101,7 @@ class TestRateLimit:
         assert ask("HEAD", "/keys").headers["Total-Count"] == "0"
         assert ask("DELETE", "/keys").json == {"deleted": 0}
 
-    def test_without_the_setting_nothing_is_counted(self, store: Store, client: Client, contract: Contract) -> None:
+    def test_without_the_setting_nothing_is_counted(self, store: Store, client: Redis, contract: Contract) -> None:
         ask = in_process(create_app(Settings(), store=store), contract)
 
         assert "RateLimit-Limit" not in ask("GET", "/keys").headers
@@ -127,9 +127,7 @@ def test_all_workers_count_together(tmp_path: Path, contract: Contract) -> None:
 
 def test_only_so_many_long_lists_are_sent_at_a_time(tmp_path: Path, contract: Contract) -> None:
     with serving(tmp_path, "--workers", "1", FLASKVSTORE_MAX_LISTS="2") as service:
-        Store(server_of(service), key_prefix=PREFIX, max_value_bytes=1024**2).put(
-            {key: value.encode() for key, value in LARGE.items()}
-        )
+        store_of(server_of(service)).put({key: value.encode() for key, value in LARGE.items()})
         ask = service.ask(contract)
         slow = [Wire(service.port, receive_buffer_bytes=4096) for _ in range(2)]
         for wire in slow:
@@ -164,14 +162,16 @@ def test_a_list_that_is_never_sent_gives_its_place_back(store: Store, contract: 
     assert in_process(app, contract)("GET", "/keys").status == 200
 
 
-def test_a_client_is_who_the_trusted_proxies_say_and_nobody_else(store: Store, contract: Contract) -> None:
+def test_a_client_is_who_the_trusted_proxies_say_and_nobody_else(
+    store: Store, client: Redis, contract: Contract
+) -> None:
     headers = {"X-Forwarded-For": "192.0.2.1, 192.0.2.9"}
 
     def counters(trusted_proxies: int) -> set[str]:
         app = create_app(Settings(rate_limit="9/hour", trusted_proxies=trusted_proxies), store=store)
         in_process(app, contract)("GET", "/keys", b"", headers)
-        names = {name.decode() for name in store._client.scan_iter("flaskvstore-hits:*")}
-        store._client.flushall()
+        names = {name.decode() for name in client.scan_iter("flaskvstore-hits:*")}
+        client.flushall()
         return {name.split("address ")[1].split("/")[0] for name in names}
 
     assert counters(0) == {"None"}

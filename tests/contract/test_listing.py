@@ -7,14 +7,15 @@ from itertools import islice
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
 from models.errors import StoreDenied
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
 from models.valkey import scan
-from models.valkey.client import Client
 from models.valkey.connection import connect
+from tests.conftest import store_of
 from tests.support import acl
 from tests.support.clients import Ask, pages, put_json
 
@@ -26,9 +27,8 @@ CHANGES = st.lists(st.integers(-3_000, 3_000), min_size=1, max_size=6)
 
 
 @pytest.fixture
-def valkey_store(valkey_client: Client) -> Store:
-    # Only the real server: fakeredis counts keys for a cursor, and so misses some when others are removed.
-    return Store(valkey_client, key_prefix="kv:", max_value_bytes=100)
+def valkey_store(valkey_client: Redis) -> Store:
+    return store_of(valkey_client, max_value_bytes=100)
 
 
 def listed_whole(store: Store) -> Iterable[dict[str, bytes | None]]:
@@ -48,7 +48,7 @@ def listed_in_pages(store: Store) -> Iterable[dict[str, bytes | None]]:
 @given(changes=CHANGES)
 def test_what_is_there_throughout_is_never_missed(
     valkey_store: Store,
-    valkey_client: Client,
+    valkey_client: Redis,
     monkeypatch: pytest.MonkeyPatch,
     listing: Callable[[Store], Iterable[dict[str, bytes | None]]],
     changes: list[int],
@@ -76,7 +76,7 @@ def test_what_is_there_throughout_is_never_missed(
 
 
 def test_an_export_knows_of_a_key_that_begins_to_expire_meanwhile(
-    valkey_store: Store, valkey_client: Client, monkeypatch: pytest.MonkeyPatch
+    valkey_store: Store, valkey_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "SCAN_COUNT", 20)
     valkey_store.put(STEADY)
@@ -94,7 +94,7 @@ def test_an_export_knows_of_a_key_that_begins_to_expire_meanwhile(
 
 
 def test_an_export_that_is_denied_a_command_leaves_no_answer_behind(
-    valkey_store: Store, valkey_client: Client, valkey_server: EmbeddedServer
+    valkey_store: Store, valkey_client: Redis, valkey_server: EmbeddedServer
 ) -> None:
     valkey_store.put(STEADY)
     acl.allow(valkey_client, [*acl.documented(), "-mget"])
@@ -145,12 +145,12 @@ def test_a_filter_that_matches_little_gives_short_pages_and_an_end(valkey_store:
     assert steps > 1
 
 
-def test_values_are_read_in_batches_that_fit_in_memory(valkey_store: Store, valkey_client: Client) -> None:
-    large = Store(valkey_client, key_prefix="kv:", max_value_bytes=1024 * 1024)
+def test_values_are_read_in_batches_that_fit_in_memory(valkey_store: Store, valkey_client: Redis) -> None:
+    large = store_of(valkey_client)
     large.put({f"large {number}": bytes(200_000) for number in range(60)})
 
     sizes = [sum(len(value or b"") for value in batch.values()) for batch in large.entries(EVERY_KEY)]
 
     assert sum(sizes) == 60 * 200_000
-    assert max(sizes) <= scan.FIRST_READ_KEYS * 200_000
-    assert sorted(sizes)[len(sizes) // 2] <= scan.READ_AHEAD_BYTES
+    assert max(sizes) <= scan.FIRST_BATCH_KEYS * 200_000
+    assert sorted(sizes)[len(sizes) // 2] <= scan.BATCH_BYTES

@@ -213,9 +213,9 @@ class Model(RuleBasedStateMachine):
         self.store({key: value}, expires=expires)
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
 
 
 def test_the_service_does_what_its_model_does(ask: Ask) -> None:

@@ -1,13 +1,13 @@
-"""Export and import as NDJSON: lossless, line by line. On fakeredis, Valkey and Gunicorn."""
+"""Export and import as NDJSON: lossless, line by line. On Valkey and through Gunicorn."""
 
 import json
 import time
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from models.entry import value_to_json
-from models.valkey.client import Client
 from tests.support.cases import KEYS, VALUES
 from tests.support.clients import Answer, Ask
 
@@ -34,7 +34,7 @@ def errors_of(answer: Answer) -> list[int]:
 
 
 class TestExporting:
-    def test_a_line_is_a_record(self, ask: Ask, client: Client) -> None:
+    def test_a_line_is_a_record(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "1")
         client.set("kv:b", b"\xff", exat=4_000_000_000)
         client.set(b"kv:\xfe", "2")
@@ -48,7 +48,7 @@ class TestExporting:
             {"key": {"base64": "/g=="}, "value": "2"},
         ]
 
-    def test_a_filter_chooses(self, ask: Ask, client: Client) -> None:
+    def test_a_filter_chooses(self, ask: Ask, client: Redis) -> None:
         client.mset({"kv:word": "1", "kv:other": "2"})
 
         assert exported(ask, "/keys?filter=wo$d") == [{"key": "word", "value": "1"}]
@@ -65,7 +65,7 @@ class TestExporting:
 
 
 class TestImporting:
-    def test_records_are_stored_with_their_expiry(self, ask: Ask, client: Client) -> None:
+    def test_records_are_stored_with_their_expiry(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "old", ex=60)
 
         answer = imported(
@@ -80,7 +80,7 @@ class TestImporting:
         assert client.ttl("kv:a") == -1
         assert abs(time.time() + client.ttl("kv:b") - 4_000_000_000) < 5
 
-    def test_what_has_expired_is_skipped(self, ask: Ask, client: Client) -> None:
+    def test_what_has_expired_is_skipped(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "kept")
 
         answer = imported(
@@ -130,7 +130,7 @@ class TestImporting:
         ids=lambda line: repr(line)[:40],
     )
     def test_a_line_that_is_wrong_is_reported_and_loses_nothing_else(
-        self, ask: Ask, client: Client, line: object
+        self, ask: Ask, client: Redis, line: object
     ) -> None:
         answer = imported(ask, {"key": "first", "value": "1"}, b"", line, {"key": "last", "value": "2"}, b"")
 
@@ -158,11 +158,11 @@ class TestImporting:
         assert ask("GET", "/keys").json == {"a": "2"}
 
     @pytest.mark.parametrize("query", ["a=1", "expire_in=5"])
-    def test_a_query_parameter_is_refused(self, ask: Ask, client: Client, query: str) -> None:
+    def test_a_query_parameter_is_refused(self, ask: Ask, client: Redis, query: str) -> None:
         assert ask("PUT", f"/keys?{query}", b'{"key": "a", "value": "1"}', IMPORT).code == "invalid_parameter"
         assert client.keys() == []
 
-    def test_a_condition_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_a_condition_is_refused(self, ask: Ask, client: Redis) -> None:
         headers = {**IMPORT, "If-None-Match": "*"}
 
         assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}', headers).code == "invalid_condition"
@@ -175,7 +175,7 @@ class TestImporting:
 
 
 class TestBoth:
-    def test_an_export_that_is_imported_gives_an_equal_export(self, ask: Ask, client: Client) -> None:
+    def test_an_export_that_is_imported_gives_an_equal_export(self, ask: Ask, client: Redis) -> None:
         for number, key in enumerate(KEYS.values()):
             client.set(f"kv:{key}", b"\xff%d" % number, px=100_000_000 + number * 777 if number % 2 else None)
         for name, value in VALUES.items():

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from redis import exceptions
+from redis import Redis, exceptions
 
 from api.app import create_app
 from api.errors import PROBLEMS
 from api.settings import Settings
 from models import errors
-from models.store import Store
 from models.tokens import SCOPES, Tokens
-from tests.conftest import MAX_VALUE_BYTES, PREFIX, faked
+from tests.conftest import MAX_VALUE_BYTES, store_of
 from tests.contract.test_errors import broken_store
 from tests.support.clients import Answer, Ask, in_process
 from tests.support.contract import Contract
@@ -40,8 +39,8 @@ def owner(tokens: Tokens) -> dict[str, str]:
 
 
 @pytest.fixture
-def app(owner: Mapping[str, str], tmp_path: Path) -> Flask:
-    store = Store(faked(), key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES)
+def app(owner: Mapping[str, str], valkey_client: Redis, tmp_path: Path) -> Flask:
+    store = store_of(valkey_client)
     return create_app(Settings(tokens_file=tmp_path / "tokens.json", max_body_bytes=2_000_000), store=store)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def store(server: EmbeddedServer) -> Iterator[Store]:
-    with connect(server.url, timeout_seconds=2, max_connections=8) as client:
+    with closing(connect(server.url, timeout_seconds=2, max_connections=8)) as client:
         reached = Store(client, key_prefix="kv:", max_value_bytes=100)
         reached.put(PAIRS)
         yield reached
@@ -65,7 +66,7 @@ def test_a_cursor_of_an_earlier_process_is_refused_and_a_new_start_is_complete(
 def test_a_cursor_is_good_for_every_worker_of_the_same_process(store: Store, server: EmbeddedServer) -> None:
     cursor, _ = store.page(EVERY_KEY, cursor=0, limit=100)
 
-    with connect(server.url, timeout_seconds=2, max_connections=8) as client:
+    with closing(connect(server.url, timeout_seconds=2, max_connections=8)) as client:
         other = Store(client, key_prefix="kv:", max_value_bytes=100)
         assert other.page(EVERY_KEY, cursor=cursor, limit=100)[0] > 0
 
@@ -86,19 +87,19 @@ def test_a_list_that_goes_on_is_cut_short(
 def test_a_count_and_a_deletion_that_go_on_fail(
     store: Store, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = Client.ask
+    execute = Client.execute_with_run_id
 
-    def ask_and_start_again(client: Client, *command: object) -> object:
-        answer = ask(client, *command)
+    def execute_and_start_again(client: Client, *command: object) -> object:
+        answer = execute(client, *command)
         if command[0] == "SCAN":
             start_again(server)
-            monkeypatch.setattr(Client, "ask", ask)
+            monkeypatch.setattr(Client, "execute_with_run_id", execute)
         return answer
 
-    monkeypatch.setattr(Client, "ask", ask_and_start_again)
+    monkeypatch.setattr(Client, "execute_with_run_id", execute_and_start_again)
     with pytest.raises(errors.StoreChanged):
         store.count(EVERY_KEY)
-    monkeypatch.setattr(Client, "ask", ask_and_start_again)
+    monkeypatch.setattr(Client, "execute_with_run_id", execute_and_start_again)
     with pytest.raises(errors.OutcomeUnknown, match=r"after \d{3} keys were deleted"):
         store.delete_matching(EVERY_KEY)
     assert 4_000 < store.delete_matching(EVERY_KEY) < 4_400

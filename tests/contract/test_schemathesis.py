@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from redis import Redis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.hooks import HookContext
@@ -24,16 +25,15 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from api.app import create_app
 from api.errors import PROBLEM_JSON
+from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
 from models.entry import MAX_KEY_BYTES
-from models.store import Store
 from models.tokens import SCOPES, Tokens
-from models.valkey.client import Client
 from resources.media_types import NDJSON
 from resources.parsing.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
 from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
-from tests.conftest import MAX_VALUE_BYTES, PREFIX, faked, server_of
+from tests.conftest import PREFIX, server_of
 from tests.support.services import Service
 
 
@@ -158,7 +158,7 @@ def keys_of(case: Case) -> list[str]:
     return [key for key in named if isinstance(key, str)]
 
 
-def plant(client: Client, case: Case) -> None:
+def plant(client: Redis, case: Case) -> None:
     """Put something under the keys that a request names, so that not every answer is 404.
 
     What it is depends on nothing but the key: a request that is repeated finds the same.
@@ -189,7 +189,7 @@ def accepted(case: Case) -> list[str]:
     return offered if is_right(case) else offered[:1]
 
 
-def ask(client: Client, case: Case, answered: Answered, base_url: str | None = None) -> None:
+def ask(client: Redis, case: Case, answered: Answered, base_url: str | None = None) -> None:
     """Ask for each representation of the answer, and note what was answered, and the media types of a success."""
     label = case.operation.label
     if case.media_type == NDJSON and is_right(case):
@@ -223,17 +223,16 @@ def check_all_were_tried(document: OpenApiSchema, answered: Answered, *, media_t
 
 
 # Schemathesis makes one test of each operation, so the document is needed while tests are collected.
-redis = faked()
-app = create_app(Settings(), store=Store(redis, key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES))
+folder = tempfile.TemporaryDirectory()
+server = EmbeddedServer(Path(folder.name) / "valkey", durability="everysec")
+redis = Redis.from_url(server.url)
+app = create_app(Settings(redis_url=server.url))
 in_process = schemathesis.openapi.from_wsgi("/swagger.json", app, config=configured(max_examples=100))
 over_http = schemathesis.openapi.from_dict(in_process.raw_schema, config=configured(max_examples=25))
 # Its check ignored_auth takes the token away from requests, and wants them refused.
-folder = tempfile.TemporaryDirectory()
 tokens_file = Path(folder.name) / "tokens.json"
 bearer = {"Authorization": "Bearer " + Tokens(tokens_file).create("all", namespace="all", scopes=SCOPES)}
-guarded_app = create_app(
-    Settings(tokens_file=tokens_file), store=Store(faked(), key_prefix=PREFIX, max_value_bytes=MAX_VALUE_BYTES)
-)
+guarded_app = create_app(Settings(redis_url=server.url, tokens_file=tokens_file))
 guarded = schemathesis.openapi.from_wsgi("/swagger.json", guarded_app, config=configured(max_examples=10))
 for document in (in_process, over_http):
     document.hook("filter_case")(declarable)
@@ -245,8 +244,16 @@ answered_in_process: Answered = Counter()
 answered_over_http: Answered = Counter()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def running() -> Iterator[None]:
+    """Run the server of the applications in this process."""
+    server.start()
+    yield
+    server.stop()
+
+
 @pytest.fixture(scope="module")
-def behind(service: Service) -> Iterator[Client]:
+def behind(service: Service) -> Iterator[Redis]:
     """A client of the Valkey behind the service, which is empty before and after."""
     with server_of(service) as client:
         client.flushall()
@@ -270,7 +277,7 @@ def test_every_operation_was_tried_by_the_tests_above() -> None:
 
 @over_http.parametrize()
 def test_answers_of_a_served_application_are_what_the_document_says(
-    case: Case, service: Service, behind: Client
+    case: Case, service: Service, behind: Redis
 ) -> None:
     ask(behind, case, answered_over_http, f"http://127.0.0.1:{service.port}")
 

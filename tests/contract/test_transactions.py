@@ -1,13 +1,13 @@
-"""The contract of `POST /keys`: several keys in one atomic step. On fakeredis, Valkey and Gunicorn."""
+"""The contract of `POST /keys`: several keys in one atomic step. On Valkey and through Gunicorn."""
 
 import base64
 import json
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from models.entry import value_to_json
-from models.valkey.client import Client
 from tests.support.cases import KEYS, VALUES
 from tests.support.clients import Answer, Ask
 
@@ -25,7 +25,7 @@ def tag_of(ask: Ask, key: str) -> str:
 
 class TestDoing:
     @pytest.mark.one_slot
-    def test_all_of_it_is_done_and_reading_comes_first(self, ask: Ask, client: Client, prefix: str) -> None:
+    def test_all_of_it_is_done_and_reading_comes_first(self, ask: Ask, client: Redis, prefix: str) -> None:
         client.mset({f"{prefix}a": "1", f"{prefix}b": "2", f"{prefix}c": "3"})
 
         answer = post(
@@ -43,14 +43,14 @@ class TestDoing:
         assert ask("GET", "/keys").json == {"a": "4", "b": "2", "new": "5"}
 
     @pytest.mark.one_slot
-    def test_the_expiry_is_for_what_is_written(self, ask: Ask, client: Client, prefix: str) -> None:
+    def test_the_expiry_is_for_what_is_written(self, ask: Ask, client: Redis, prefix: str) -> None:
         client.set(f"{prefix}b", "1")
 
         assert post(ask, {"get": ["b"], "put": {"a": "1"}, "expire_in": 60}).status == 200
 
         assert (client.ttl(f"{prefix}a"), client.ttl(f"{prefix}b")) == (60, -1)
 
-    def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Client) -> None:
+    def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "1", ex=60)
 
         post(ask, {"put": {"a": "2"}})
@@ -79,11 +79,11 @@ class TestDoing:
         assert ask("GET", "/keys").json == {}
 
     @pytest.mark.one_slot
-    def test_a_thousand_keys_are_one_round_trip(self, ask: Ask, client: Client, backend: str) -> None:
+    def test_a_thousand_keys_are_one_round_trip(self, ask: Ask, client: Redis, backend: str) -> None:
         put = {f"key {number}": str(number) for number in range(1_000)}
 
         assert post(ask, {"put": put}).json["stored"] == 1_000
-        is_one_server = backend not in {"fakeredis", "cluster"}
+        is_one_server = backend != "cluster"
         if is_one_server:
             client.config_resetstat()
         assert post(ask, {"get": list(put)}).json["values"] == put
@@ -95,9 +95,9 @@ class TestDoing:
         [({"get": ["{a}1", "{a}2"]}, "mget"), ({"put": {"{a}1": "1", "{a}2": "2"}}, "mset")],
     )
     def test_what_one_command_does_takes_no_script(
-        self, ask: Ask, client: Client, backend: str, body: dict[str, Any], command: str
+        self, ask: Ask, client: Redis, backend: str, body: dict[str, Any], command: str
     ) -> None:
-        is_one_server = backend not in {"fakeredis", "cluster"}
+        is_one_server = backend != "cluster"
         if is_one_server:
             client.config_resetstat()
 
@@ -108,14 +108,14 @@ class TestDoing:
             assert commands[f"cmdstat_{command}"]["calls"] == 1
             assert not {"cmdstat_evalsha", "cmdstat_eval"} & commands.keys()
 
-    def test_a_tag_of_either_representation_is_taken(self, ask: Ask, client: Client) -> None:
+    def test_a_tag_of_either_representation_is_taken(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "1")
         json_tag, raw_tag = tag_of(ask, "a"), ask("GET", "/keys/a", headers={"Accept": "text/plain"}).headers["ETag"]
 
         assert json_tag != raw_tag
         assert post(ask, {"if": {"a": json_tag}}).status == post(ask, {"if": {"a": raw_tag}}).status == 200
 
-    def test_a_key_that_is_no_string_reads_as_null(self, ask: Ask, client: Client) -> None:
+    def test_a_key_that_is_no_string_reads_as_null(self, ask: Ask, client: Redis) -> None:
         client.rpush("kv:list", "1")
 
         assert post(ask, {"get": ["list"]}).json["values"] == {"list": None}
@@ -124,7 +124,7 @@ class TestDoing:
 class TestFailing:
     @pytest.mark.one_slot
     def test_nothing_is_done_if_a_condition_does_not_hold_and_its_keys_are_named(
-        self, ask: Ask, client: Client, prefix: str
+        self, ask: Ask, client: Redis, prefix: str
     ) -> None:
         client.mset({f"{prefix}a": "1", f"{prefix}b": "2"})
 
@@ -142,7 +142,7 @@ class TestFailing:
         assert ask("GET", "/keys").json == {"a": "1", "b": "2"}
 
     @pytest.mark.one_slot
-    def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Client, prefix: str) -> None:
+    def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Redis, prefix: str) -> None:
         client.rpush(f"{prefix}list", "1")
 
         assert post(ask, {"if": {"list": "*"}, "put": {"a": "1"}}).code == "wrong_type"
@@ -187,7 +187,7 @@ class TestFailing:
         ids=str,
     )
     def test_what_is_no_transaction_is_refused_and_changes_nothing(
-        self, ask: Ask, client: Client, transaction: object
+        self, ask: Ask, client: Redis, transaction: object
     ) -> None:
         client.set("kv:a", "0")
 
@@ -197,25 +197,25 @@ class TestFailing:
         assert client.get("kv:a") == b"0"
         assert len(client.keys()) == 1
 
-    def test_a_name_twice_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_a_name_twice_is_refused(self, ask: Ask, client: Redis) -> None:
         for body in (b'{"put": {"a": "1", "a": "2"}}', b'{"put": {"a": "1"}, "put": {"b": "1"}}'):
             assert ask("POST", "/keys", body, JSON).code == "invalid_body"
         assert client.keys() == []
 
-    def test_more_than_a_thousand_keys_are_refused_with_both_numbers(self, ask: Ask, client: Client) -> None:
+    def test_more_than_a_thousand_keys_are_refused_with_both_numbers(self, ask: Ask, client: Redis) -> None:
         answer = post(ask, {"put": {str(number): "1" for number in range(600)}, "get": [str(n) for n in range(401)]})
 
         assert (answer.status, answer.code) == (413, "too_many_keys")
         assert (answer.json["limit"], answer.json["actual"]) == (1_000, 1_001)
         assert client.keys() == []
 
-    def test_a_value_that_is_too_large_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_a_value_that_is_too_large_is_refused(self, ask: Ask, client: Redis) -> None:
         assert post(ask, {"put": {"a": "1", "b": "v" * (1024 * 1024 + 1)}}).code == "value_too_large"
         assert client.keys() == []
 
     def test_another_media_type_is_refused(self, ask: Ask) -> None:
         assert ask("POST", "/keys", b'{"get": ["a"]}', {"Content-Type": "text/plain"}).code == "unsupported_media_type"
 
-    def test_a_query_parameter_is_refused(self, ask: Ask, client: Client) -> None:
+    def test_a_query_parameter_is_refused(self, ask: Ask, client: Redis) -> None:
         assert ask("POST", "/keys?expire_in=5", b'{"put": {"a": "1"}}', JSON).code == "invalid_parameter"
         assert client.keys() == []

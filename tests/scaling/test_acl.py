@@ -4,16 +4,17 @@
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+from redis import Redis
 from redis.crc import key_slot
 
 from api.serving.embedded import EmbeddedServer
 from models import errors
-from models.change import ANY, NEVER, Change, Condition, Transaction
+from models.change import ABSENT, EXISTS, Change, Expiry, Transaction
 from models.filter import EVERY_KEY
 from models.store import Store
-from models.valkey.client import Client
 from models.valkey.connection import connect
 from tests.support.acl import allow, as_user, documented
 from tests.support.replicated import Group
@@ -24,7 +25,7 @@ ON_A_CLUSTER = [word for word in documented("docs/scaling.md") if word.startswit
 
 
 @pytest.fixture
-def url(valkey_server: EmbeddedServer, valkey_client: Client) -> Iterator[str]:
+def url(valkey_server: EmbeddedServer, valkey_client: Redis) -> Iterator[str]:
     """The URL of an empty server, for the documented user."""
     allow(valkey_client, documented())
     valkey_client.script_flush()
@@ -34,23 +35,23 @@ def url(valkey_server: EmbeddedServer, valkey_client: Client) -> Iterator[str]:
 
 def tour(url: str) -> None:
     """Do everything once that the service does with a store."""
-    with connect(url, timeout_seconds=2, max_connections=8) as client:
+    with closing(connect(url, timeout_seconds=2, max_connections=8)) as client:
         store = Store(client, key_prefix="kv:", max_value_bytes=100)
         store.ping()
         store.put_one("a", b"1")
-        store.put_one("a", b"1", expire_in=100, condition=Condition(ANY, ""))
+        store.put_one("a", b"1", expire_in=100, condition=EXISTS)
         store.put({"a": b"1", "b": b"2"})
         store.put({"a": b"1", "b": b"2"}, expire_in=100)
-        store.put({"{t}a": b"1", "{t}b": b"2"}, condition=Condition("", ANY))
+        store.put({"{t}a": b"1", "{t}b": b"2"}, condition=ABSENT)
         store.get("a")
-        store.patch("a", Change("increment", b"1", 5))
-        store.patch("a", Change("append", b"1", NEVER))
-        store.transact(Transaction({"{t}a": "*"}, ["{t}a"], {"{t}a": b"1", "{t}b": b"2"}, ["{t}c"], None))
+        store.patch("a", Change(increment=1, expiry=5))
+        store.patch("a", Change(append=b"1", expiry=Expiry.NEVER))
+        store.transact(Transaction({"{t}a": EXISTS}, ["{t}a"], {"{t}a": b"1", "{t}b": b"2"}, ["{t}c"], None))
         assert sum(map(len, store.entries(EVERY_KEY))) == store.count(EVERY_KEY) == 4
         store.page(EVERY_KEY, cursor=0, limit=1)
         records = [record for batch in store.export_records(EVERY_KEY) for record in batch]
         store.import_records([*records, (b"c", b"", 4_000_000_000)])
-        store.delete("a", condition=Condition(ANY, ""))
+        store.delete("a", condition=EXISTS)
         store.delete("b")
         assert store.delete_matching(EVERY_KEY) == 3
 
@@ -59,8 +60,8 @@ def test_the_documented_user_can_do_all_that_the_service_does(url: str) -> None:
     tour(url)
 
 
-def test_a_rate_limit_takes_the_keys_of_its_counters_and_no_other_command(url: str, valkey_client: Client) -> None:
-    with connect(url, timeout_seconds=2, max_connections=8) as client:
+def test_a_rate_limit_takes_the_keys_of_its_counters_and_no_other_command(url: str, valkey_client: Redis) -> None:
+    with closing(connect(url, timeout_seconds=2, max_connections=8)) as client:
         store = Store(client, key_prefix="kv:", max_value_bytes=100)
         with pytest.raises(errors.StoreDenied):
             store.hit("counter", window_seconds=60)
@@ -71,7 +72,7 @@ def test_a_rate_limit_takes_the_keys_of_its_counters_and_no_other_command(url: s
 
 
 @pytest.mark.parametrize("granted", GRANTED)
-def test_every_command_that_is_granted_is_needed(url: str, valkey_client: Client, granted: str) -> None:
+def test_every_command_that_is_granted_is_needed(url: str, valkey_client: Redis, granted: str) -> None:
     allow(valkey_client, ["flaskvstore", granted.replace("+", "-", 1)])
 
     with pytest.raises((errors.StoreDenied, errors.NotReady)):
@@ -79,7 +80,7 @@ def test_every_command_that_is_granted_is_needed(url: str, valkey_client: Client
 
 
 def test_the_documented_user_sees_nothing_beyond_the_prefix(url: str) -> None:
-    with connect(url, timeout_seconds=2, max_connections=8) as client:
+    with closing(connect(url, timeout_seconds=2, max_connections=8)) as client:
         other = Store(client, key_prefix="other:", max_value_bytes=100)
 
         with pytest.raises(errors.StoreDenied):
@@ -111,7 +112,7 @@ class TestOnACluster:
         target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
         source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
         try:
-            with connect(url, timeout_seconds=2, max_connections=8) as client:
+            with closing(connect(url, timeout_seconds=2, max_connections=8)) as client:
                 store = Store(client, key_prefix="kv:", max_value_bytes=100)
                 store.put_one(key, b"1")
                 store.delete(key)

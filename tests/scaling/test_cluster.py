@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from redis.crc import key_slot
 
 from api.serving.embedded import EmbeddedServer
 from models import errors
-from models.change import ANY, Change, Condition, Transaction
+from models.change import ABSENT, EXISTS, Change, Transaction
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
+from models.valkey.cluster import Cluster
 from models.valkey.connection import connect, read, write
 from tests.support.replicated import Group, Node, cluster, store_on
 from tests.support.services import eventually
@@ -90,15 +92,15 @@ class TestSpreading:
         assert found == PAIRS
 
     def test_keys_of_one_hash_tag_change_in_one_step_and_others_are_refused(self, store: Store) -> None:
-        together = Transaction({"{t}a": ""}, [], {"{t}a": b"1", "{t}b": b"2"}, [], None)
+        together = Transaction({"{t}a": ABSENT}, [], {"{t}a": b"1", "{t}b": b"2"}, [], None)
         apart = Transaction({}, ["a", "b"], {}, [], None)
 
         assert store.transact(together).stored == 2
-        assert store.put({"{t}a": b"3", "{t}b": b"4"}, condition=Condition(ANY, "")) == 2
+        assert store.put({"{t}a": b"3", "{t}b": b"4"}, condition=EXISTS) == 2
         with pytest.raises(errors.KeysApart, match="hash tag"):
             store.transact(apart)
         with pytest.raises(errors.KeysApart, match="hash tag"):
-            store.put({"a": b"1", "b": b"2"}, condition=Condition("", ANY))
+            store.put({"a": b"1", "b": b"2"}, condition=ABSENT)
         assert store.count(EVERY_KEY) == 2
 
     def test_a_write_that_fails_on_one_server_says_how_much_is_done(self, store: Store, cluster_group: Group) -> None:
@@ -143,7 +145,7 @@ class TestMoving:
         # Old keys are still at the source, which sends everyone to the target for new ones.
         assert own_store.get("{moving}old").content == b"1"
         own_store.put_one("{moving}new", b"2")
-        assert own_store.patch("{moving}new", Change("increment", b"1")).content == b"3"
+        assert own_store.patch("{moving}new", Change(increment=1)).content == b"3"
         with pytest.raises(errors.StoreTimeout):
             own_store.put({"{moving}old": b"5", "{moving}new": b"5"})  # TRYAGAIN: they are apart for a while
         for listing in (own_store.count, lambda each: list(own_store.entries(each))):
@@ -183,12 +185,13 @@ class TestSending:
     def test_a_connection_costs_two_commands(self, cluster_group: Group) -> None:
         node = cluster_group.primaries()[0]
         key = next(key for key in PAIRS if owner_of(cluster_group, key) is node)
-        with connect(cluster_group.url, timeout_seconds=2, max_connections=8) as client:
-            read(client.get, f"kv:{key}".encode())
+        with closing(connect(cluster_group.url, timeout_seconds=2, max_connections=8)) as client:
+            read(client.execute, "GET", f"kv:{key}".encode())
+            assert isinstance(client, Cluster)
             client._servers.clear()  # new connections, and nothing else to learn
             node.client.config_resetstat()
 
-            read(client.get, f"kv:{key}".encode())
+            read(client.execute, "GET", f"kv:{key}".encode())
 
         calls = {name: entry["calls"] for name, entry in node.client.info("commandstats").items()}
         assert {name: calls[f"cmdstat_{name}"] for name in ("hello", "info", "get")} == {
@@ -212,7 +215,7 @@ class TestSending:
         cluster_group.all_keys.flushall()
         node = owner_of(cluster_group, "n")
         with store_on(cluster_group, timeout_seconds=0.5) as store:
-            increment = Change("increment", b"1")
+            increment = Change(increment=1)
             store.patch("n", increment)
             node.pause()
             try:
@@ -224,17 +227,18 @@ class TestSending:
             assert store.patch("n", increment).content == b"3"
 
     def test_a_server_without_a_free_connection_is_saturated_and_not_down(self, cluster_group: Group) -> None:
-        with connect(cluster_group.url, timeout_seconds=0.3, max_connections=1) as client:
-            read(client.get, b"kv:a")
+        with closing(connect(cluster_group.url, timeout_seconds=0.3, max_connections=1)) as client:
+            read(client.execute, "GET", b"kv:a")
+            assert isinstance(client, Cluster)
             (server,) = client._servers.values()
-            taken = server.connection_pool.get_connection()
+            taken = server.pool.get_connection()
 
             for call in (read, write):
                 with pytest.raises(errors.StoreSaturated):
-                    call(client.get, b"kv:a")
+                    call(client.execute, "GET", b"kv:a")
 
-            server.connection_pool.release(taken)
-            assert read(client.get, b"kv:a") in {None, b""}
+            server.pool.release(taken)
+            assert read(client.execute, "GET", b"kv:a") in {None, b""}
 
     @pytest.mark.parametrize("is_known", [True, False])
     def test_every_call_is_answered_in_time_when_the_whole_cluster_hangs(self, own: Group, is_known: bool) -> None:
@@ -262,7 +266,7 @@ class TestSending:
 
         for call in (read, write):
             with pytest.raises(errors.StoreUnavailable):
-                call(client.get, b"key")
+                call(client.execute, "GET", b"key")
 
     def test_a_single_server_is_no_cluster(self, valkey_server: EmbeddedServer, tmp_path: Path) -> None:
         node = Node(tmp_path / "single")
@@ -270,7 +274,7 @@ class TestSending:
         try:
             client = connect(f"redis+cluster://127.0.0.1:{node.port}", timeout_seconds=1, max_connections=1)
             with pytest.raises(errors.StoreFault):
-                read(client.get, b"key")
+                read(client.execute, "GET", b"key")
         finally:
             node.stop()
 

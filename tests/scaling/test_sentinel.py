@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from models import errors
 from models.change import Change
 from models.filter import EVERY_KEY
 from models.store import Store
+from models.valkey.client import Client
 from models.valkey.connection import connect, read, write
 from tests.support.replicated import FAILOVER_SECONDS, SERVICE, Group, sentinels, store_on
 from tests.support.services import eventually
@@ -91,15 +93,15 @@ def test_a_write_whose_answer_is_lost_is_sent_once(sentinel_group: Group) -> Non
     (primary,) = sentinel_group.primaries()
     primary.client.flushall()
     with store_on(sentinel_group, timeout_seconds=0.5) as store:
-        store.patch("n", Change("increment", b"1"))
+        store.patch("n", Change(increment=1))
         primary.pause()
         try:
             with pytest.raises(errors.OutcomeUnknown):
-                store.patch("n", Change("increment", b"1"))
+                store.patch("n", Change(increment=1))
         finally:
             primary.go_on()
 
-        assert store.patch("n", Change("increment", b"1")).content == b"3"
+        assert store.patch("n", Change(increment=1)).content == b"3"
 
 
 def test_a_read_and_a_write_survive_that_the_server_closes_all_connections(store: Store, sentinel_group: Group) -> None:
@@ -111,15 +113,16 @@ def test_a_read_and_a_write_survive_that_the_server_closes_all_connections(store
 
 
 def test_a_pool_without_a_free_connection_is_saturated_and_not_down(sentinel_group: Group) -> None:
-    with connect(sentinel_group.url, timeout_seconds=0.3, max_connections=1) as client:
-        taken = client.connection_pool.get_connection()
+    with closing(connect(sentinel_group.url, timeout_seconds=0.3, max_connections=1)) as client:
+        assert isinstance(client, Client)
+        taken = client.pool.get_connection()
 
         for call in (read, write):
             with pytest.raises(errors.StoreSaturated):
-                call(client.get, b"kv:a")
+                call(client.execute, "GET", b"kv:a")
 
-        client.connection_pool.release(taken)
-        assert read(client.get, b"kv:nothing") is None
+        client.pool.release(taken)
+        assert read(client.execute, "GET", b"kv:nothing") is None
 
 
 def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_without_them(
@@ -130,14 +133,14 @@ def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_witho
     own.guides[1].kill()
 
     started = time.monotonic()
-    with connect(own.url, timeout_seconds=2, max_connections=8) as client:
-        assert read(client.get, b"kv:a") == b"1"
+    with closing(connect(own.url, timeout_seconds=2, max_connections=8)) as client:
+        assert read(client.execute, "GET", b"kv:a") == b"1"
     assert time.monotonic() - started < 2
 
     own.guides[2].kill()
     started = time.monotonic()
-    with connect(own.url, timeout_seconds=2, max_connections=8) as client, pytest.raises(errors.StoreError):
-        read(client.get, b"kv:a")
+    with closing(connect(own.url, timeout_seconds=2, max_connections=8)) as client, pytest.raises(errors.StoreError):
+        read(client.execute, "GET", b"kv:a")
     assert time.monotonic() - started < 2 + SLACK_SECONDS
     assert own_store.get("a").content == b"1"
 
@@ -145,8 +148,8 @@ def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_witho
 def test_a_service_that_no_sentinel_knows_is_unavailable(sentinel_group: Group) -> None:
     url = sentinel_group.url.replace(f"/{SERVICE}", "/nothing")
 
-    with connect(url, timeout_seconds=2, max_connections=8) as client, pytest.raises(errors.StoreUnavailable):
-        write(client.set, b"kv:a", b"1")
+    with closing(connect(url, timeout_seconds=2, max_connections=8)) as client, pytest.raises(errors.StoreUnavailable):
+        write(client.execute, "SET", b"kv:a", b"1")
 
 
 def test_sentinels_can_have_a_password_of_their_own(own: Group) -> None:
@@ -159,11 +162,11 @@ def test_sentinels_can_have_a_password_of_their_own(own: Group) -> None:
         guide.client.execute_command("ACL SETUSER", "default", "resetpass")
     url = own.url.replace("://", "://reader:data%20secret@")
 
-    with connect(url, timeout_seconds=2, max_connections=8) as client, pytest.raises(errors.StoreDenied):
-        read(client.get, b"a")
+    with closing(connect(url, timeout_seconds=2, max_connections=8)) as client, pytest.raises(errors.StoreDenied):
+        read(client.execute, "GET", b"a")
     options = "?sentinel_username=asker&sentinel_password=sentinel%20secret"
-    with connect(url + options, timeout_seconds=2, max_connections=8) as client:
-        assert write(client.set, b"a", b"1")
+    with closing(connect(url + options, timeout_seconds=2, max_connections=8)) as client:
+        assert write(client.execute, "SET", b"a", b"1")
     assert primary.client.get("a") == b"1"
 
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
-from models.valkey.client import Client
 from tests.support.clients import Ask, over_http, put_json
 from tests.support.contract import Contract
 from tests.support.proxy import LOST, Proxy, proxy_to
@@ -104,7 +104,7 @@ class TestLostAnswers:
         self,
         ask_by_proxy: Ask,
         proxied: tuple[Proxy, int],
-        valkey_client: Client,
+        valkey_client: Redis,
         method: str,
         target: str,
         body: bytes,
@@ -124,7 +124,7 @@ class TestLostAnswers:
         assert valkey_client.get("kv:a") == after
 
     def test_a_read_whose_answer_is_lost_is_repeated_once(
-        self, ask_by_proxy: Ask, proxied: tuple[Proxy, int], valkey_client: Client
+        self, ask_by_proxy: Ask, proxied: tuple[Proxy, int], valkey_client: Redis
     ) -> None:
         proxy, _ = proxied
         valkey_client.set("kv:a", "1")
@@ -137,7 +137,7 @@ class TestLostAnswers:
         assert proxy.struck == struck_before + 2
 
     def test_connections_that_are_cut_between_requests_are_not_noticed(
-        self, ask_by_proxy: Ask, proxied: tuple[Proxy, int], valkey_client: Client
+        self, ask_by_proxy: Ask, proxied: tuple[Proxy, int], valkey_client: Redis
     ) -> None:
         proxy, _ = proxied
 

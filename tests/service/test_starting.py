@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import server_command
 from models.errors import StartError
 from models.tokens import Tokens
-from models.valkey.client import Client
 from tests.support.services import (
     BOUND_SECONDS,
     PROGRAM,
@@ -238,7 +238,7 @@ class TestOtherServers:
             assert answer.headers["Retry-After"] == "1"
 
     def test_a_running_server_is_used(
-        self, tmp_path: Path, valkey_server: EmbeddedServer, valkey_client: Client
+        self, tmp_path: Path, valkey_server: EmbeddedServer, valkey_client: Redis
     ) -> None:
         with serving(tmp_path, "--workers", "1", "--redis-url", valkey_server.url) as service:
             ask(service, "PUT", "/keys?a=1")

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
-from models.valkey.client import Client
 from tests.conftest import server_of
 from tests.support.services import (
     BOUND_SECONDS,
@@ -97,7 +97,7 @@ def test_while_it_hangs_the_service_is_alive_and_not_ready(disturbed: Service) -
     assert ready(disturbed)
 
 
-def valkey_is_back(client: Client) -> bool:
+def valkey_is_back(client: Redis) -> bool:
     try:
         return bool(client.ping())
     except Exception:  # noqa: BLE001  # whatever the client says while there is nothing to connect to

@@ -170,7 +170,7 @@ def store_on(group: Group, *, timeout_seconds: float = 2) -> Iterator[Store]:
 
     :param timeout_seconds: the longest that one command may take
     """
-    with connect(group.url, timeout_seconds=timeout_seconds, max_connections=8) as client:
+    with contextlib.closing(connect(group.url, timeout_seconds=timeout_seconds, max_connections=8)) as client:
         yield Store(client, key_prefix="kv:", max_value_bytes=100)
 
 

@@ -9,6 +9,7 @@ from redis import exceptions
 
 from api.serving.embedded import EmbeddedServer
 from models import errors
+from models.valkey.client import Client
 from models.valkey.connection import connect, read, write
 from models.valkey.redis_errors import translated
 
@@ -149,17 +150,18 @@ class TestConnecting:
         client = connect("redis://127.0.0.1:1", timeout_seconds=1, max_connections=1)
 
         with pytest.raises(errors.StoreUnavailable):
-            call(client.get, "key")
+            call(client.execute, "GET", "key")
 
     def test_a_pool_without_a_free_connection_is_saturated(self, valkey_server: EmbeddedServer) -> None:
         client = connect(valkey_server.url, timeout_seconds=0.1, max_connections=1)
-        taken = client.connection_pool.get_connection()
+        assert isinstance(client, Client)
+        taken = client.pool.get_connection()
 
         with pytest.raises(errors.StoreSaturated):
-            read(client.get, "key")
+            read(client.execute, "GET", "key")
 
-        client.connection_pool.release(taken)
-        assert read(client.get, "key") is None
+        client.pool.release(taken)
+        assert read(client.execute, "GET", "key") is None
         client.close()
 
     @pytest.mark.parametrize("call", [read, write])
@@ -167,11 +169,11 @@ class TestConnecting:
         self, valkey_server: EmbeddedServer, call: Callable[..., str]
     ) -> None:
         client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
-        read(client.get, "key")
+        read(client.execute, "GET", "key")
         other = redis.Redis.from_url(valkey_server.url)
         other.client_kill_filter(_type="normal", skipme=True)
 
-        assert call(client.set, "key", "value")
+        assert call(client.execute, "SET", "key", "value")
         other.close()
         client.close()
 
@@ -180,7 +182,7 @@ class TestConnecting:
         client = connect(url, timeout_seconds=1, max_connections=1)
 
         with pytest.raises(errors.StoreDenied):
-            read(client.get, "key")
+            read(client.execute, "GET", "key")
         client.close()
 
     def test_a_connection_costs_two_commands(self, valkey_server: EmbeddedServer) -> None:
@@ -188,7 +190,7 @@ class TestConnecting:
             other.config_resetstat()
             client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
 
-            read(client.get, "key")
+            read(client.execute, "GET", "key")
 
             calls = {name: entry["calls"] for name, entry in other.info("commandstats").items()}
             client.close()

@@ -5,11 +5,10 @@ import re
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from models.filter import FILTER_PATTERN, Filter
-from models.store import Store
-from models.valkey.client import Client
-from tests.conftest import faked
+from tests.conftest import store_of
 
 
 LETTERS = "wod*?[]^-\\$.\nü!"
@@ -20,20 +19,20 @@ PIECES = st.one_of(
 )
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
 
 
 @settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(PIECES, max_size=8), keys=st.sets(st.text(LETTERS, min_size=1, max_size=6), max_size=30))
 def test_a_filter_matches_what_its_regular_expression_matches(
-    client: Client, pieces: list[tuple[str, str]], keys: set[str]
+    client: Redis, pieces: list[tuple[str, str]], keys: set[str]
 ) -> None:
     pattern = "".join(written for written, _ in pieces)
     meaning = re.compile("".join(expression for _, expression in pieces))
     client.flushall()
-    store = Store(client, key_prefix="k*[v]:", max_value_bytes=1)
+    store = store_of(client, key_prefix="k*[v]:")
     if keys:
         store.put(dict.fromkeys(keys, b""))
 
@@ -52,8 +51,9 @@ def test_wildcards_in_a_row_are_one(text: str) -> None:
     assert Filter.parse(text).glob(b"kv:") == b"kv:*"
 
 
-def test_the_prefix_is_taken_literally() -> None:
-    store = Store(faked(), key_prefix="*", max_value_bytes=1)
+def test_the_prefix_is_taken_literally(valkey_client: Redis) -> None:
+    store = store_of(valkey_client, key_prefix="*")
+    valkey_client.set("other", "")
     store.put({"a": b""})
 
     assert store.count(Filter.parse("$")) == 1

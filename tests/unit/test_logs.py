@@ -10,9 +10,9 @@ from api.telemetry.logs import REQUEST_FIELDS, JsonFormatter, TextFormatter, log
 from tests.support.clients import Ask, put_json
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
 
 
 def record(message: str = "", **extra: object) -> logging.LogRecord:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.valkey.prefetch import FIRST_ITEMS, ahead
+from models.valkey.prefetch import FIRST_ITEMS, prefetch
 from tests.support.services import eventually
 
 
@@ -24,19 +24,19 @@ class Numbers:
 
 @pytest.mark.parametrize("count", [0, 1, FIRST_ITEMS, FIRST_ITEMS + 1, 100])
 def test_all_items_come_in_their_order(count: int) -> None:
-    assert list(ahead(iter(Numbers(count)))) == list(range(count))
+    assert list(prefetch(iter(Numbers(count)))) == list(range(count))
 
 
 def test_a_short_stream_starts_no_thread() -> None:
     before = threading.active_count()
 
-    for _ in ahead(iter(Numbers(FIRST_ITEMS))):
+    for _ in prefetch(iter(Numbers(FIRST_ITEMS))):
         assert threading.active_count() == before
 
 
 def test_the_next_item_is_asked_for_while_one_is_used() -> None:
     numbers = Numbers(100)
-    stream = ahead(iter(numbers))
+    stream = prefetch(iter(numbers))
 
     assert [next(stream) for _ in range(FIRST_ITEMS + 1)] == list(range(FIRST_ITEMS + 1))
 
@@ -45,7 +45,7 @@ def test_the_next_item_is_asked_for_while_one_is_used() -> None:
 
 def test_nothing_more_is_asked_for_when_nobody_reads_on() -> None:
     numbers = Numbers(100)
-    stream = ahead(iter(numbers))
+    stream = prefetch(iter(numbers))
     before = threading.active_count()
     for _ in range(FIRST_ITEMS + 1):
         next(stream)
@@ -61,7 +61,7 @@ def test_an_error_comes_where_its_item_would_have_come() -> None:
         yield from range(FIRST_ITEMS + 2)
         raise OSError("the rest is lost")
 
-    stream = ahead(items())
+    stream = prefetch(items())
 
     assert [next(stream) for _ in range(FIRST_ITEMS + 2)] == list(range(FIRST_ITEMS + 2))
     with pytest.raises(OSError, match="the rest is lost"):

@@ -1,0 +1,72 @@
+"""What a store needs of the servers behind it: one server, or a cluster of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from models.valkey.scripts import Command
+
+
+class Server(Protocol):
+    """One of the servers behind a backend."""
+
+    def execute_with_run_id(self, *command: Any) -> tuple[str, Any]:
+        """Send a command, and return the run id of the server's process that has answered, and the answer."""
+
+
+class Topology(NamedTuple):
+    """The servers that hold all keys, at one moment.
+
+    :param fingerprint: 32 bits; another number means that the cursors of SCAN mean something else
+    :param servers: each of them, and the run id of its process
+    """
+
+    fingerprint: int
+    servers: Sequence[tuple[Server, str]]
+
+
+# What a read of many keys found: their values, the milliseconds until each expires (below 0 for never; empty where no
+# key of the server expires), and the server's clock.
+Snapshot = tuple[Sequence[bytes | None], Sequence[int], Sequence[bytes]]
+
+
+class Backend(Protocol):
+    """Sends commands. Nothing is ever sent twice here; see :mod:`models.valkey.connection` for what is."""
+
+    def execute(self, *command: Any) -> Any:
+        """Send a command to the server that has its first key, and return the answer."""
+
+    def same_slot(self, names: Sequence[bytes]) -> bool:
+        """Return whether all names share a hash slot, so that one command may name them all."""
+
+    def by_slot(
+        self, names: Sequence[bytes], command: Callable[[Sequence[bytes]], Command]
+    ) -> list[tuple[Sequence[bytes], Any]]:
+        """Send a command for the names of each hash slot, and return those names and the answer each time.
+
+        :param names: names of keys, at least one
+        :param command: writes the command for some of the names
+        :raises PartialFailure: it failed after a part of it was done
+        """
+
+    def snapshot(self, names: Sequence[bytes], *, expiries: bool) -> list[tuple[Sequence[bytes], Snapshot]]:
+        """Read the values and the expiries that the keys of each server, or hash slot, have at one moment.
+
+        :param names: names of keys, at least one
+        :param expiries: whether some key is known to expire; looks by itself if not
+        """
+
+    def topology(self) -> Topology:
+        """Ask which servers there are.
+
+        :raises StoreChanged: some slots are on their way from one server to another
+        :raises StoreUnavailable: some slots are nowhere
+        """
+
+    def ping(self) -> None:
+        """Make sure that requests are served.
+
+        :raises redis.RedisError: they are not
+        """
+
+    def close(self) -> None:
+        """Close all connections."""
