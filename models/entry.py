@@ -1,4 +1,4 @@
-"""The rules for one entry: its key, its value and its expiry, and the value's JSON shape.
+"""The rules for one entry: its key, its value and its expiry, and the value's JSON form.
 
 A key is a string. A value is bytes: a JSON string stands for its UTF-8 bytes, and ``{"base64": "..."}`` for bytes
 that are not UTF-8, in both directions, so that what is read can be written back unchanged.
@@ -47,9 +47,8 @@ class Value(NamedTuple):
 
 
 def key_bytes(key: str) -> bytes:
-    """Encode a key, or refuse it.
+    """Return the bytes of a key.
 
-    :param key: the key as the client named it
     :raises InvalidKey: it is empty, longer than 1,024 bytes, or holds a lone surrogate
     """
     try:
@@ -64,7 +63,6 @@ def key_bytes(key: str) -> bytes:
 def check_key_size(key: bytes) -> None:
     """Refuse a key that has no byte, or too many.
 
-    :param key: the key's bytes
     :raises InvalidKey: it is empty or longer than 1,024 bytes
     """
     if not key:
@@ -81,9 +79,7 @@ def check_key_size(key: bytes) -> None:
 def check_value_size(key: str, value_bytes: int, max_value_bytes: int) -> None:
     """Refuse a value that is too large.
 
-    :param key: the key it is meant for, named in the error
-    :param value_bytes: the value's size
-    :param max_value_bytes: the limit
+    :param key: named in the error
     :raises ValueTooLarge: it is above the limit
     """
     if value_bytes > max_value_bytes:
@@ -95,7 +91,7 @@ def check_value_size(key: str, value_bytes: int, max_value_bytes: int) -> None:
 
 
 def parse_expire_in(text: str) -> int:
-    """Read an expiry from text.
+    """Return an expiry that is given as text.
 
     :param text: whole seconds from 1 to 2,147,483,647, in decimal digits
     :raises InvalidExpiry: it is anything else
@@ -104,7 +100,7 @@ def parse_expire_in(text: str) -> int:
 
 
 def check_expire_in(seconds: object) -> int:
-    """Take an expiry from JSON.
+    """Return an expiry that is given as JSON.
 
     :param seconds: an int from 1 to 2,147,483,647
     :raises InvalidExpiry: it is anything else
@@ -118,9 +114,9 @@ def check_expire_in(seconds: object) -> int:
 
 
 def value_from_json(key: str, value: object) -> bytes:
-    """Turn a value's JSON shape into its bytes.
+    """Return the bytes of a value from its JSON form.
 
-    :param key: the key it is meant for, named in the error
+    :param key: named in the error
     :param value: a string, or a dict whose one member ``base64`` is a string
     :raises InvalidValue: it is anything else
     """
@@ -128,9 +124,9 @@ def value_from_json(key: str, value: object) -> bytes:
 
 
 def bytes_from_json(what: Callable[[], str], value: object) -> bytes:
-    """Turn the JSON shape of bytes into the bytes.
+    """Return bytes from their JSON form.
 
-    :param what: says what it is, for the error; to quote a key takes ten times as long as all the rest
+    :param what: names it in the error; called only then, because to quote a key takes ten times as long as the rest
     :param value: a string, or a dict whose one member ``base64`` is a string
     :raises InvalidValue: it is anything else
     """
@@ -151,10 +147,7 @@ def bytes_from_json(what: Callable[[], str], value: object) -> bytes:
 
 
 def value_to_json(value: bytes) -> str | dict[str, str]:
-    """Turn a value's bytes into its JSON shape.
-
-    :param value: any bytes
-    """
+    """Return the JSON form of a value."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -162,7 +155,7 @@ def value_to_json(value: bytes) -> str | dict[str, str]:
 
 
 def values_from_json(values: Sequence[tuple[str, object]]) -> list[tuple[str, bytes]]:
-    """Turn the JSON shapes of many values into their bytes.
+    """Return the bytes of many values from their JSON forms.
 
     :param values: keys and values, as :func:`value_from_json` takes them
     :raises InvalidValue: one of them is no value
@@ -176,10 +169,7 @@ def values_from_json(values: Sequence[tuple[str, object]]) -> list[tuple[str, by
 
 
 def values_to_json(values: Mapping[str, bytes | None]) -> dict[str, Any]:
-    """Turn the bytes of many values into their JSON shapes.
-
-    :param values: the value for each key; None stays None
-    """
+    """Return the JSON forms of many values; None stays None."""
     try:
         # Nearly always text, as above.
         return dict(zip(values, map(_DECODE, values.values()), strict=True))
@@ -188,11 +178,7 @@ def values_to_json(values: Mapping[str, bytes | None]) -> dict[str, Any]:
 
 
 def unique(pairs: Sequence[tuple[str, Item]], error: type[RequestError]) -> dict[str, Item]:
-    """Make a dict of pairs, or say which name comes twice.
-
-    :param pairs: names and what belongs to them
-    :param error: what to raise
-    """
+    """Return pairs as a dict, or raise an error that says which name comes twice."""
     named = dict(pairs)
     if len(named) < len(pairs):
         (twice, times), *_ = Counter(name for name, _ in pairs).most_common(1)

@@ -1,50 +1,8 @@
-"""Everything that can go wrong, as a tree.
+"""Everything that can go wrong with keys, values, tokens and the store, as a tree of exceptions.
 
-    FlaskvstoreError
-    |-- RequestError            what the caller sent cannot be done; sending it again changes nothing
-    |   |-- InvalidKey          not 1 to 1,024 bytes of UTF-8
-    |   |-- InvalidValue        not a string or {"base64": ...}
-    |   |-- InvalidExpiry       not a whole number of seconds from 1 to 2,147,483,647
-    |   |-- InvalidFilter       a backslash before something else than $ or a backslash
-    |   |-- InvalidParameter    an unknown, repeated or malformed query parameter
-    |   |-- InvalidBody         a body that cannot be read
-    |   |-- InvalidPairs        no pair to store, or two with the same key
-    |   |-- InvalidEncoding     percent-encoding, of a URL or a form, that is malformed or is not UTF-8
-    |   |-- UnsupportedBody     a media type that holds no pairs
-    |   |-- BodyTooLarge        a body above the limit
-    |   |-- ValueTooLarge       a value above the limit
-    |   |-- TooManyKeys         more keys than one atomic step may name
-    |   |-- KeyNotFound         no such key
-    |   |-- NotAnInteger        a value to increment is no integer of 64 bits, or would not be one any more
-    |   |-- WrongType           the key holds a Redis list, hash, ... that another program wrote
-    |   |-- InvalidCondition    If-Match or If-None-Match is malformed, or cannot hold for many keys
-    |   |-- CursorExpired       a page's cursor comes from a server process that is no longer there
-    |   |-- KeysApart           keys that must be together are in different hash slots of a cluster
-    |   |-- PreconditionFailed  the value is not the one that the client has in mind
-    |   |-- NotAcceptable       the client takes no media type that is offered
-    |   |-- MissingToken        the service wants a token, and there is none
-    |   |-- InvalidToken        a token that is not known, or has expired
-    |   |-- InsufficientScope   the token may not do this
-    |   |-- RateLimited         more requests than this client may send
-    |   `-- TooManyLists        more lists at a time than this worker sends
-    |-- StartError              the program cannot start as it was told to; only the command line sees it
-    |-- TokenError              a token cannot be made or revoked; only the command line sees it
-    |-- TokensUnusable          the file with the tokens cannot be read: nobody is let in
-    `-- StoreError              Redis or Valkey could not do it; the same request may succeed later
-        |-- StoreUnavailable    no connection
-        |-- StoreTimeout        no answer in time
-        |-- StoreSaturated      all connections of this worker are busy
-        |-- StoreLoading        it is reading its data from disk
-        |-- StoreFull           out of memory
-        |-- StoreReadOnly       it refuses writes: a replica, or a disk that cannot be written
-        |-- StoreDenied         it refuses our user, password or command
-        |-- StoreChanged        another server process answers than at the start of a list: keys may be missing in it
-        |-- StoreFault          any other answer that we did not expect
-        |-- OutcomeUnknown      the connection broke after a write was sent: it may or may not be applied
-        `-- NotReady            a health check asked, and the store did not answer
-
-The text of an exception is meant for the client: what came in, what was expected, what to do. It never holds a
-value. `api/errors.py` gives each class its HTTP status and code.
+A `RequestError` is the caller's: sending the request again changes nothing. `resources/errors.py` has those about HTTP.
+A `StoreError` is the store's: the same request may succeed later. The text of an exception is for the client: what
+came, what was expected, what to do; it never holds a value. `api/errors.py` has the HTTP status and code of each class.
 """
 
 import json
@@ -85,15 +43,15 @@ class InvalidExpiry(RequestError):
 
 
 class InvalidFilter(RequestError):
-    """A filter is empty where it must not be, too long, or has a wrong escape."""
+    """A filter is too long, has a wrong escape, or is empty where it must not be."""
 
 
 class ValueTooLarge(RequestError):
-    """A value is larger than the store takes."""
+    """A value is above the limit."""
 
 
 class TooManyKeys(RequestError):
-    """One step names more keys than it may."""
+    """A request names more keys than one atomic step may have."""
 
 
 class KeyNotFound(RequestError):
@@ -104,7 +62,7 @@ class KeyNotFound(RequestError):
 
 
 class NotAnInteger(RequestError):
-    """A value cannot be incremented."""
+    """A value to increment is no integer of 64 bits, or would not be one any more."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -128,15 +86,15 @@ class PreconditionFailed(RequestError):
 
 
 class CursorExpired(RequestError):
-    """A cursor means nothing any more to the servers there are."""
+    """A cursor is from a server process that is no longer there."""
 
 
 class KeysApart(RequestError):
-    """One step names keys that no single server of a cluster has."""
+    """Keys that must change in one step are in different hash slots of a cluster."""
 
 
 class WrongType(RequestError):
-    """The key holds another Redis type than a string."""
+    """The key holds a Redis list, hash or other type that another program wrote."""
 
 
 class InvalidToken(RequestError):
@@ -144,7 +102,7 @@ class InvalidToken(RequestError):
 
 
 class InsufficientScope(RequestError):
-    """A token may not do what is asked.
+    """A token lacks a scope.
 
     :param name: the token's name
     :param missing: the scopes that it lacks
@@ -162,11 +120,11 @@ class StartError(FlaskvstoreError):
 
 
 class TokenError(FlaskvstoreError):
-    """A token cannot be made or revoked as it was asked."""
+    """A token cannot be created or revoked; only the command line sees it."""
 
 
 class TokensUnusable(FlaskvstoreError):
-    """The file with the tokens cannot be read; the cause says why."""
+    """The file with the tokens cannot be read, so nobody is let in; the cause says why."""
 
     def __init__(self) -> None:
         super().__init__("The tokens of this service cannot be read, so that nobody is let in. Its log says why.")
@@ -197,7 +155,7 @@ class StoreFull(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """The server takes no writes at present."""
+    """The server takes no writes: it is a replica, or cannot write to its disk."""
 
 
 class StoreDenied(StoreError):
@@ -205,19 +163,19 @@ class StoreDenied(StoreError):
 
 
 class StoreChanged(StoreError):
-    """A list cannot go on: who answers now does not know what it has given so far."""
+    """A list cannot go on: another server process answers than at its start, so keys may be missing."""
 
 
 class StoreFault(StoreError):
-    """The server answered in a way that nothing here expects."""
+    """The server gave an unexpected answer."""
 
 
 class OutcomeUnknown(StoreError):
-    """A write was sent and its answer was lost."""
+    """A write was sent and its answer was lost: it may or may not be applied."""
 
 
 class NotReady(StoreError):
-    """The store does not answer a health check."""
+    """A health check asked, and the store did not answer."""
 
 
 def quoted(text: str) -> str:

@@ -15,7 +15,7 @@ _GLOB_SPECIAL = re.compile(rb"[*?\[\]^\\-]")
 
 
 class Filter:
-    """Which keys are meant: those that a pattern matches from their first to their last character."""
+    """A pattern for keys, which must match a whole key."""
 
     def __init__(self, glob: bytes, text: str) -> None:
         self._glob = glob
@@ -23,7 +23,7 @@ class Filter:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        r"""Read a filter as a client writes it.
+        r"""Return the filter that a client has written.
 
         :param text: `$` for any run of characters, none included; `\$` and `\\` for themselves
         :raises InvalidFilter: it is too long, or has a backslash before something else
@@ -47,10 +47,7 @@ class Filter:
         return cls(glob, text)
 
     def glob(self, prefix: bytes) -> bytes:
-        """Give the Redis pattern for the names that start with a prefix and go on as the filter says.
-
-        :param prefix: the key prefix, taken literally
-        """
+        """Return the Redis pattern for names: a prefix, taken literally, and then what the filter says."""
         return escaped_glob(prefix) + self._glob
 
 
@@ -58,8 +55,5 @@ EVERY_KEY = Filter(b"*", "$")
 
 
 def escaped_glob(literal: bytes) -> bytes:
-    """Escape what a Redis pattern would take for a wildcard.
-
-    :param literal: bytes that are to stand for themselves
-    """
+    """Return a Redis pattern in which every byte stands for itself."""
     return _GLOB_SPECIAL.sub(rb"\\\g<0>", literal)

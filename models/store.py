@@ -1,4 +1,4 @@
-"""The store: what one can do with keys and values, whatever server is behind it."""
+"""The store: every operation on keys and values, whatever server is behind it."""
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class Store:
     Every method may raise a :class:`~models.errors.StoreError`.
 
     :param backend: what :func:`models.valkey.connection.connect` returns
-    :param key_prefix: what the name of every key starts with in the server
+    :param key_prefix: the start of the name of every key in the server
     :param max_value_bytes: the largest value that is taken
     """
 
@@ -55,10 +55,7 @@ class Store:
         self._scan = Scan(backend, self._prefix)
 
     def within(self, namespace: str) -> Self:
-        """Return the part of this store that is one namespace: its keys have plain names there.
-
-        :param namespace: its name, without a colon
-        """
+        """Return the part of this store that is one namespace, whose name has no colon."""
         prefix = self._prefix + namespace.encode() + b":"
         part = copy.copy(self)
         vars(part).update(_prefix=prefix, _scan=Scan(self._backend, prefix))
@@ -83,7 +80,6 @@ class Store:
 
         :param value: its new value
         :param expire_in: seconds until it expires; None for never
-        :param condition: what must hold of its present value
         :raises InvalidKey: it cannot be a key
         :raises ValueTooLarge: the value is too large
         :raises PreconditionFailed: the condition does not hold
@@ -135,8 +131,7 @@ class Store:
         """Change the value or the expiry of one key.
 
         :param change: what to change; an increment and an append make the key if it is missing
-        :param condition: what must hold of its present value
-        :return: what it holds then
+        :return: the new value
         :raises InvalidKey: it cannot be a key
         :raises KeyNotFound: only the expiry is to be changed, and the key does not exist
         :raises NotAnInteger: the value to increment is no integer of 64 bits, or would not be one any more
@@ -161,7 +156,6 @@ class Store:
     def delete(self, key: str, *, condition: Condition = UNCONDITIONAL) -> None:
         """Delete one key.
 
-        :param condition: what must hold of its value
         :raises InvalidKey: it cannot be a key
         :raises KeyNotFound: it did not exist
         :raises PreconditionFailed: the condition does not hold
@@ -179,7 +173,6 @@ class Store:
     def transact(self, transaction: Transaction) -> Outcome:
         """Check, read, write and delete several keys in one step, or none of it.
 
-        :param transaction: what to do
         :raises InvalidKey: one of the keys cannot be a key
         :raises ValueTooLarge: one of the values is too large
         :raises PreconditionFailed: one of the conditions does not hold; the error names the keys
@@ -290,7 +283,7 @@ class Store:
         return count, left_ms / 1000
 
     def ping(self) -> None:
-        """Make sure that the server answers.
+        """Check that the server answers.
 
         :raises NotReady: it does not; the text says why
         """
@@ -303,7 +296,7 @@ class Store:
         return self._prefix + key_bytes(key)
 
     def _names(self, keys: Sequence[str]) -> list[bytes]:
-        """Make the names of many keys; one call for each of them would take three times as long."""
+        """Return the names of many keys; one call for each would take three times as long."""
         prefix = self._prefix
         try:
             names = [prefix + key for key in map(str.encode, keys)]

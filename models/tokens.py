@@ -24,10 +24,10 @@ READ, WRITE, DELETE = SCOPES = ("read", "write", "delete")
 # No colon, which ends a namespace in the name of a key: none of them can be the start of another.
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 SECRET_BYTES = 32
-# What is compared where there is no token of that name, so that the answer takes as long.
+# Compared where there is no token of that name, so that the answer takes as long.
 NO_DIGEST = "0" * 64
 SECONDS_PER_DAY = 86_400
-# Written by others it would let anybody in; read by others it shows who has access, but no token.
+# A file that others can write lets anybody in; one that they can read shows who has access, but no token.
 FORBIDDEN_MODE = 0o037
 MEMBERS = {"name", "namespace", "scopes", "sha256", "created_at", "expires_at"}
 
@@ -35,7 +35,7 @@ MEMBERS = {"name", "namespace", "scopes", "sha256", "created_at", "expires_at"}
 class Token(NamedTuple):
     """What is kept of a token.
 
-    :param name: what logs call it
+    :param name: the name in logs
     :param namespace: whose keys it sees, under plain names
     :param scopes: what it may do: ``read``, ``write``, ``delete``
     :param sha256: the digest of the token, in hexadecimal
@@ -53,7 +53,6 @@ class Token(NamedTuple):
     def require(self, scopes: Collection[str]) -> None:
         """Refuse what this token may not do.
 
-        :param scopes: what is to be done
         :raises InsufficientScope: it lacks one of them
         """
         missing = [scope for scope in SCOPES if scope in scopes and scope not in self.scopes]
@@ -64,7 +63,7 @@ class Token(NamedTuple):
 class Tokens:
     """The tokens in a file, which is read again whenever it has changed.
 
-    If it cannot be read nobody gets in: a token that somebody has just revoked, with a slip, must not go on working.
+    If it cannot be read nobody gets in: after an edit with a mistake, a token that was revoked must not go on working.
 
     :param path: the file
     """
@@ -75,22 +74,21 @@ class Tokens:
         self._by_name: Mapping[str, Token] = {}
 
     def find(self, presented: str) -> Token:
-        """Give the token that somebody presents.
+        """Return the token that a client presents.
 
-        :param presented: what came
-        :raises InvalidToken: it is none of them, or has expired
+        :raises InvalidToken: it is unknown, or has expired
         :raises TokensUnusable: the file cannot be read
         """
         token = self.by_name().get(_name_in(presented))
         is_right = hmac.compare_digest(_digest(presented), NO_DIGEST if token is None else token.sha256)
         if token is None or not is_right:
-            raise InvalidToken("The token is not known here. Ask for another where you have it from.")
+            raise InvalidToken("The token is not known here. Request a new one from whoever issued it.")
         if token.expires_at is not None and token.expires_at <= time.time():
-            raise InvalidToken(f"The token {quoted(token.name)} has expired. Ask for another where you have it from.")
+            raise InvalidToken(f"The token {quoted(token.name)} has expired. Request a new one from whoever issued it.")
         return token
 
     def by_name(self) -> Mapping[str, Token]:
-        """Give all tokens, expired ones included.
+        """Return all tokens by name, expired ones included.
 
         :raises TokensUnusable: the file cannot be read
         """
@@ -106,13 +104,12 @@ class Tokens:
         return self._by_name
 
     def create(self, name: str, *, namespace: str, scopes: Collection[str], expires_in_days: int | None = None) -> str:
-        """Make a token, and the file if there is none.
+        """Create a token, and the file if there is none.
 
-        :param name: its name, not used yet
+        :param name: a name that is not used yet
         :param namespace: whose keys it sees
-        :param scopes: what it may do
-        :param expires_in_days: after how many days it expires; None for never
-        :return: the token, which is kept nowhere
+        :param expires_in_days: None for never
+        :return: the token, which is stored nowhere
         :raises TokenError: the name is taken, or is none, or the file cannot be written
         :raises TokensUnusable: the file is there and cannot be read
         """
@@ -130,9 +127,8 @@ class Tokens:
         return presented
 
     def revoke(self, name: str) -> None:
-        """Make a token worthless, at once and for good.
+        """Revoke a token, at once and for good.
 
-        :param name: its name
         :raises TokenError: there is no such token, or the file cannot be written
         :raises TokensUnusable: the file cannot be read
         """
@@ -185,7 +181,7 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _parsed(mode: int, content: bytes) -> dict[str, Token]:
-    """Read the file strictly, and say in a ValueError what is wrong: what is not understood is not guessed."""
+    """Return the tokens of the file. It is read strictly: a ValueError says what is wrong."""
     if mode & FORBIDDEN_MODE:
         raise ValueError(f"its mode is {mode & 0o777:04o}, and others must not get at it: chmod 600")
     document = json.loads(content)

@@ -21,7 +21,7 @@ PROBLEMS = {
     404: "There is no such key.",
     406: "Accept names no media type that is offered.",
     409: "The key holds a Redis type that is not a string, or a value that is to be incremented and is no integer.",
-    412: "The value is not the one that the condition has in mind. Nothing was changed.",
+    412: "The value does not match the condition. Nothing was changed.",
     413: "The body, a value or the number of keys is above its limit, which the answer names. Nothing was changed.",
     415: "The body's media type is not one that is read here. Nothing was changed.",
     429: "The client sends more requests than it may, or the worker as many long lists as it may.",

@@ -1,4 +1,4 @@
-"""What can be wrong with a request as HTTP, beside what `models/errors.py` says of keys and values."""
+"""What can be wrong with a request as HTTP; `models/errors.py` has what can be wrong with keys and values."""
 
 from models.errors import RequestError
 

@@ -21,10 +21,7 @@ STEP_BYTES = 1024 * 1024
 
 
 def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
-    """Write records as lines.
-
-    :param batches: the records, some at a time
-    """
+    """Return records as lines."""
     for batch in batches:
         if batch:
             # Encoded at once and cut afterwards, in a tenth of the time: in a JSON string a quotation mark has a
@@ -34,10 +31,7 @@ def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
 
 
 class Import:
-    """An import that goes on: what was stored, what was left out, and the lines that were wrong.
-
-    :param store: where to store the records
-    """
+    """An import: how many records were stored, how many left out, and which lines were wrong."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -50,7 +44,7 @@ class Import:
     def run(self) -> dict[str, Any]:
         """Store the lines of the current request's body, some at a time.
 
-        :return: how many were stored, how many had expired, and the first of those that were wrong
+        :return: how many were stored, how many had expired, and the first lines that were wrong
         :raises OutcomeUnknown: the store failed; the lines before may be stored
         """
         longest = 6 * (self._store.max_value_bytes + MAX_KEY_BYTES) + 1_000  # every byte as \u00xx, and the rest
@@ -109,7 +103,7 @@ def _shown(batch: list[Record]) -> list[dict[str, Any]]:
 
 
 def _lines(max_bytes: int) -> Iterator[bytes | None]:
-    """Give the lines of the current request's body; None for one that is too long to be a record."""
+    """Return the lines of the current request's body; None for one that is too long to be a record."""
     rest, too_long = b"", False
     # A stream is not held in memory, so the limit of bodies is not for it.
     for chunk in read_chunks():

@@ -1,4 +1,4 @@
-"""How one key is shown: content negotiation, entity tags, and what caches have to know."""
+"""How one key is shown: content negotiation, entity tags and headers for caches."""
 
 from functools import lru_cache
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from resources.responses import Answer, cached, json_response
 
 
 def negotiate(*offered: str) -> str:
-    """Choose what the client likes best (RFC 9110 section 12.5.1).
+    """Return the media type that the client prefers (RFC 9110 section 12.5.1).
 
     :param offered: media types, the one to send if the client does not care first
     :raises NotAcceptable: it takes none of them
@@ -30,13 +30,10 @@ def negotiate(*offered: str) -> str:
 
 
 def represent(key: str, value: Value, media_type: str, condition: Condition) -> Answer:
-    """Show a key, or say that the client knows it already.
+    """Return the response that shows a key, or 304.
 
-    :param key: the key
-    :param value: what it holds
-    :param media_type: how to show it
-    :param condition: the condition of a GET or HEAD
-    :raises PreconditionFailed: it is not the value that the client has in mind
+    :param condition: that of a GET or HEAD
+    :raises PreconditionFailed: the value does not match it
     """
     tag = tag_of(value.content)
     if not condition._replace(none_match=None).holds(tag):
@@ -53,7 +50,7 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
 
 @lru_cache
 def _best(accept: str, offered: tuple[str, ...]) -> str | None:
-    """Choose by a header; clients send the same one each time."""
+    """Return the best media type for a header, remembered because clients send the same one each time."""
     # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
     named = parse_accept_header(accept, MIMEAccept)
     accepted = MIMEAccept([(media_type.partition(";")[0], quality) for media_type, quality in named])

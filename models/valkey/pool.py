@@ -1,4 +1,4 @@
-"""The connections to one server: how many there are, how long each wait may take, and their first words."""
+"""The connections to one server: how many there are, how long each wait may take, and their handshake."""
 
 import math
 import re
@@ -37,18 +37,15 @@ class Limits(NamedTuple):
     answer: float
 
     def times(self, seconds: float) -> Self:
-        """Make limits of shares.
-
-        :param seconds: the whole
-        """
+        """Return these shares of a time limit in seconds."""
         return type(self)(*(share * seconds for share in self))
 
 
 class Pool(redis.BlockingConnectionPool):
-    """A pool that tells "nothing was sent yet" from "something was": its own failures are already ours.
+    """A connection pool that raises `StoreError` for failures before anything is sent: a write is known not to be done.
 
-    Both methods leave out what redis-py does in them for forks and for its metrics (a GET of one key: 5 % more CPU
-    time): a worker makes its pool after the fork.
+    Both methods leave out what redis-py does in them for forks and for its metrics: a worker makes its pool after the
+    fork.
     """
 
     # From when a connection is asked for until its last answer is there.
@@ -75,7 +72,7 @@ class Pool(redis.BlockingConnectionPool):
             if not connection.is_connected:
                 connection.connect()
             try:
-                # What was not asked for is the rest of an answer that nobody read.
+                # Something to read is the rest of an answer that nobody read.
                 is_clean = not connection.can_read()
             except exceptions.ConnectionError:
                 is_clean = False
@@ -89,7 +86,7 @@ class Pool(redis.BlockingConnectionPool):
 
 
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it is depends on what is installed
-    """A parser that waits no longer than until a deadline, however slowly an answer comes."""
+    """A parser with a deadline for the whole answer, however slowly it comes."""
 
     deadline = math.inf
 
@@ -100,9 +97,9 @@ class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it 
         return super().read_from_socket(*args, **options)
 
     def can_read(self, timeout: float = 0) -> bool:
-        """Find out by one system call whether a connection that was free is still good.
+        """Return whether a free connection has something to read, found out by one system call.
 
-        redis-py polls, and gevent turns each poll into several calls: a GET of one key cost a sixth more CPU time.
+        redis-py polls, and gevent turns each poll into several calls.
         """
         connection = self._sock
         if timeout or connection is None or hasattr(connection, "pending") or self._reader.has_data():
@@ -122,7 +119,7 @@ class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it 
 
 
 class _TimedQueue(LifoQueue[Any]):
-    """The free connections of a pool; tells how long one was waited for."""
+    """The free connections of a pool. Reports how long each was waited for."""
 
     def __init__(self, on_wait: Callable[[float], None], maxsize: int) -> None:
         super().__init__(maxsize)
@@ -142,7 +139,7 @@ class _TimedQueue(LifoQueue[Any]):
 def open_pool(
     url: str, limits: Limits, *, max_connections: int, on_wait: Callable[[float], None] | None = None, **options: Any
 ) -> Pool:
-    """Make a pool of connections to a server; the first command opens the first one.
+    """Return a pool of connections to a server; the first command opens the first one.
 
     :param url: ``redis://``, ``rediss://`` or ``unix://``
     :param limits: how long a command may wait
@@ -170,7 +167,7 @@ def open_pool(
 
 
 def _greet(connection: Any) -> None:
-    """Say the first words on a new connection, and learn which process of the server it leads to.
+    """Do the handshake of a new connection, and read the run id of the server's process.
 
     Each process orders its keys by a secret of its own: a cursor of SCAN means nothing to any other.
     """

@@ -75,7 +75,7 @@ _OF_SEVERAL = re.compile(
 class PartialFailure(exceptions.RedisError):
     """A command for keys in several slots failed after it was done for some.
 
-    :param first: what failed first
+    :param first: the first failure
     :param done: for how many keys it was done
     :param total: for how many it should have been
     """

@@ -163,7 +163,7 @@ class Scan:
         return int(next_position), names
 
     def _check(self, topology: Topology) -> None:
-        """Make sure at the end that no key has moved from a server that was still to come to one that was done."""
+        """Check that no key has moved meanwhile to a server that was done already."""
         if len(topology.servers) > 1 and read(self._backend.topology).fingerprint != topology.fingerprint:
             raise StoreChanged(CHANGED)
 
@@ -207,10 +207,9 @@ class BatchSizes:
             yield batch
 
     def learn(self, count: int, values: Iterable[bytes]) -> None:
-        """Take the sizes of a batch for those of the next.
+        """Expect the sizes of a batch in the next one.
 
         :param count: how many names it had
-        :param values: what was read
         """
         fitting = count * BATCH_BYTES // max(1, sum(map(len, values)))
         self._keys = min(self._keys * 4, MAX_BATCH_KEYS, max(1, fitting))

@@ -25,11 +25,11 @@ class StoreUrl(NamedTuple):
     See https://www.iana.org/assignments/uri-schemes/prov/redis for the form that all of them extend.
 
     :param kind: ``cluster``, ``sentinel``, or nothing for one server
-    :param user: user and password as they stand there, with an ``@`` behind
+    :param user: user and password as they are written, with the ``@``
     :param hosts: where to ask first; empty for a unix socket
     :param service: the name that Sentinels know it by
     :param database: its number
-    :param options: what stands behind the question mark
+    :param options: the query
     """
 
     kind: str
@@ -41,9 +41,8 @@ class StoreUrl(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a URL.
+        """Return the parts of a URL.
 
-        :param text: the URL
         :raises ValueError: it is none of the forms; the text, which may hold a password, is not repeated
         """
         try:
@@ -79,17 +78,11 @@ class StoreUrl(NamedTuple):
         return cls(url.scheme.partition("+")[2], user + at, addresses, unquote(service), database, options)
 
     def of_server(self, address: Address) -> str:
-        """Give the URL of one of the servers.
-
-        :param address: where it listens
-        """
+        """Return the URL of one of the servers."""
         return f"redis://{self.user}{address}/{self.database}"
 
     def of_discovery(self, address: Address) -> str:
-        """Give the URL of a server that is only asked where others are: a node of the cluster, or a Sentinel.
-
-        :param address: where it listens
-        """
+        """Return the URL of a server that is only asked where others are: a node of the cluster, or a Sentinel."""
         if self.kind == "cluster":
             return self.of_server(address)
         user = quote(self.options.get("sentinel_username", ""), safe="")

@@ -13,7 +13,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 def read_bytes() -> bytes:
-    """Read the body of the current request.
+    """Return the body of the current request.
 
     :raises BodyTooLarge: it is above the application's limit
     :raises InvalidBody: it ended too early, or its chunks are malformed
@@ -22,7 +22,7 @@ def read_bytes() -> bytes:
 
 
 def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
-    """Read the body of the current request, some at a time.
+    """Return the body of the current request, some bytes at a time.
 
     :param max_bytes: the limit; None for none
     :raises BodyTooLarge: it is above the limit

@@ -23,7 +23,7 @@ _OURS = re.compile(rf'(?P<weak>W/)?"(?P<tag>[0-9a-f]{{40}})(?:{JSON_SUFFIX})?"')
 
 
 def read_condition() -> Condition:
-    """Read the condition of the current request.
+    """Return the condition of the current request.
 
     :raises InvalidCondition: a header is neither ``*`` nor a list of entity tags
     """
@@ -36,7 +36,7 @@ def read_condition() -> Condition:
 
 
 def read_collection_condition() -> Condition:
-    """Read the condition of the current request where it holds for many keys: only the ``*`` forms can.
+    """Return the condition of the current request where it holds for many keys: only the ``*`` forms can.
 
     :raises InvalidCondition: a header is something else than ``*``
     """

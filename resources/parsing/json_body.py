@@ -17,18 +17,15 @@ class Repeated(list[tuple[str, Any]]):
 
 
 def is_json(*media_types: str) -> bool:
-    """Tell whether the current request says that its body is JSON.
-
-    :param media_types: what it may be called
-    """
+    """Return whether the body of the current request has one of these media types, in UTF-8."""
     return request.mimetype in media_types and request.mimetype_params.get("charset", "utf-8").lower() == "utf-8"
 
 
 def read_object(*media_types: str) -> dict[str, Any]:
-    """Read the body of the current request as an object.
+    """Return the body of the current request, which must be a JSON object.
 
-    :param media_types: what it may be called
-    :raises UnsupportedBody: it has another media type
+    :param media_types: those that are allowed
+    :raises UnsupportedBody: it has another one
     :raises InvalidBody: it is not an object, or names a member twice
     """
     if not is_json(*media_types):
@@ -37,16 +34,13 @@ def read_object(*media_types: str) -> dict[str, Any]:
 
 
 def unsupported(*media_types: str) -> UnsupportedBody:
-    """Make the error for a body of another media type.
-
-    :param media_types: what would be taken
-    """
+    """Return the error for a body that has none of these media types."""
     given = quoted(request.headers.get("Content-Type", ""))
     return UnsupportedBody(f"The body's Content-Type is {given}: it must be {' or '.join(media_types)}, in UTF-8.")
 
 
 def parse_object(text: bytes) -> list[tuple[str, Any]]:
-    """Parse an object, and give its members in their order, a name that comes twice included.
+    """Return the members of a JSON object in their order, a name that comes twice included.
 
     :param text: JSON in UTF-8
     :raises InvalidBody: it is not an object, or an object within it names a member twice

@@ -12,7 +12,7 @@ from resources.parsing.urlencoded import parse_pairs
 
 
 def read_put() -> tuple[dict[str, bytes], int | None]:
-    """Read what the current request wants stored.
+    """Return the pairs of the current request.
 
     :return: the value for each key, and the seconds after which they expire
     :raises InvalidExpiry: ``expire_in`` in the query string is not an expiry

@@ -37,7 +37,7 @@ class Parameter:
 
 
 def parse_query(*parameters: Parameter) -> list[Any]:
-    """Read the query string of the current request.
+    """Return the query parameters of the current request.
 
     :param parameters: those that are allowed
     :return: the value of each, in the same order
@@ -56,10 +56,7 @@ def parse_query(*parameters: Parameter) -> list[Any]:
 
 
 def documented(*parameters: Parameter) -> dict[str, dict[str, Any]]:
-    """Describe parameters for Swagger.
-
-    :param parameters: those of one operation
-    """
+    """Return the Swagger descriptions of an operation's parameters."""
     return {parameter.name: {"in": "query", "required": False, **parameter.document} for parameter in parameters}
 
 
@@ -88,10 +85,7 @@ def _cursor(text: str) -> int:
 
 
 def cursor_text(cursor: int) -> str:
-    """Write a cursor as :data:`CURSOR` reads it.
-
-    :param cursor: a cursor of the store
-    """
+    """Return a cursor of the store as :data:`CURSOR` reads it."""
     return f"{cursor:x}"
 
 

@@ -13,9 +13,9 @@ MAX_INCREMENT = 2**63 - 1
 
 
 def read_patch(key: str) -> Change:
-    """Read what the current request wants changed.
+    """Return the change that the body of the current request describes.
 
-    :param key: the key it is for
+    :param key: named in errors
     :raises InvalidBody: it is not one change
     :raises InvalidExpiry: ``expire_in`` is not an expiry
     :raises UnsupportedBody: the body has another media type

@@ -17,7 +17,7 @@ MEMBERS = ("if", "get", "put", "delete", "expire_in")
 
 
 def read_transaction() -> Transaction:
-    """Read what the current request wants done in one step.
+    """Return the transaction that the body of the current request describes.
 
     :raises InvalidBody: it is not a transaction
     :raises TooManyKeys: it names too many keys
@@ -47,10 +47,7 @@ def read_transaction() -> Transaction:
 
 
 def scopes_of(transaction: Transaction) -> list[str]:
-    """Say what a token must be allowed for a transaction.
-
-    :param transaction: the transaction; one that only looks whether conditions hold reads
-    """
+    """Return the scopes that a token needs for a transaction; one with conditions only needs to read."""
     _, get, put, delete, _ = transaction
     needed = {READ: get or not (put or delete), WRITE: put, DELETE: delete}
     return [scope for scope, is_needed in needed.items() if is_needed]

@@ -1,4 +1,4 @@
-"""Percent-encoding, read strictly: what is malformed or is not UTF-8 is an error, never a guess.
+"""Percent-encoding, read strictly: malformed or not UTF-8 is an error.
 
 The rules are those of RFC 3986 section 2.1 and, for names and values, of application/x-www-form-urlencoded
 (https://url.spec.whatwg.org/#urlencoded-parsing).
@@ -15,7 +15,7 @@ _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def parse_pairs(encoded: bytes) -> list[tuple[str, str]]:
-    """Read the names and values of a query string or a form body, in their order.
+    """Return the names and values of a query string or a form body, in their order.
 
     :param encoded: ``name=value`` joined by ``&``
     :raises InvalidEncoding: a pair has no ``=``, or its percent-encoding is malformed or not UTF-8
@@ -24,7 +24,7 @@ def parse_pairs(encoded: bytes) -> list[tuple[str, str]]:
 
 
 def check_encoding(encoded: bytes) -> None:
-    """Make sure that percent-encoding can be undone.
+    """Check that percent-encoding can be decoded.
 
     :param encoded: part of a URL or of a form body
     :raises InvalidEncoding: it has a ``%`` without two hexadecimal digits, or encodes bytes that are not UTF-8
