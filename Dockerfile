@@ -22,7 +22,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/flaskvstore /opt/flaskvstore
 WORKDIR /srv/flaskvstore
-COPY gunicorn.conf.py ./
 
 ENV PATH=/opt/flaskvstore/bin:$PATH
 ENV FLASKVSTORE_BIND=0.0.0.0:5000
@@ -32,4 +31,4 @@ EXPOSE 5000
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import os; from urllib import request; request.urlopen('http://' + os.environ['FLASKVSTORE_BIND'] + '/health/live')"]
-CMD ["gunicorn", "wsgi:app"]
+CMD ["gunicorn", "--config", "python:flaskvstore.gunicorn_conf", "flaskvstore.wsgi:app"]

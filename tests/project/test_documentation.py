@@ -171,7 +171,7 @@ class TestSwagger:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_every_file_that_a_document_names_is_there(document: Path) -> None:
     text = document.read_text()
-    named = re.findall(r"`((?:api|resources|models|tests|docs|\.github)/[\w./-]+)`", text)
+    named = re.findall(r"`((?:api|client|resources|models|tests|docs|\.github)/[\w./-]+)`", text)
     linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
 
     missing = [name for name in named if not (ROOT / name).exists()]
@@ -184,7 +184,7 @@ def test_every_module_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     modules = {
         str(path.relative_to(ROOT))
-        for folder in ("api", "resources", "models")
+        for folder in ("api", "client", "resources", "models")
         for path in (ROOT / folder).rglob("*.py")
         if path.name != "__init__.py"
     }

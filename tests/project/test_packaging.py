@@ -1,14 +1,29 @@
-"""The distribution: its generic package names are ours alone, and nothing is left out."""
+"""The distribution: it installs one name, runs beside any others, and its source can be tested."""
 
 import configparser
+import contextlib
 import re
-from importlib.metadata import packages_distributions
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from api.serving.embedded import EmbeddedServer
+from api.serving.supervisor import answers
+from models.address import Address
+from tests.support.contract import Contract
+from tests.support.services import Service, ask, environment, eventually, free_port, need
+
 
 ROOT = Path(__file__).parent.parent.parent
+GUNICORN = ["-c", "python:flaskvstore.gunicorn_conf", "flaskvstore.wsgi:app"]
 
 
 @pytest.fixture(scope="module")
@@ -18,19 +33,165 @@ def declared() -> configparser.ConfigParser:
     return parser
 
 
-@pytest.mark.parametrize("package", ["api", "models", "resources", "wsgi"])
-def test_no_other_distribution_has_our_names(package: str) -> None:
-    assert set(packages_distributions().get(package, [])) <= {"flaskvstore"}
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and with the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    uv("build", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, ROOT)
+    return folder
 
 
-def test_every_package_is_declared(declared: configparser.ConfigParser) -> None:
-    there = {
-        str(path.parent.relative_to(ROOT)).replace("/", ".")
-        for folder in ("api", "models", "resources")
-        for path in (ROOT / folder).rglob("__init__.py")
-    }
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    [path] = built.glob("*.whl")
+    return path
 
-    assert set(declared["options"]["packages"].split()) == there
+
+@pytest.fixture(scope="module")
+def source(built: Path) -> Path:
+    """The unpacked sdist."""
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(built, filter="data")
+    return built / path.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel, and with a distribution that has packages of the same names."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+    # What flaskvstore depends on; a .pth file in there, such as that of an editable flaskvstore, is not read.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    uv("pip", "install", "--no-deps", "--python", folder / "bin" / "python", wheel)
+    put_others(packages)
+    return folder / "bin"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with packages of the same names, as the current one and the first to be imported from."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    put_others(folder)
+    return folder
+
+
+def uv(*arguments: str | Path) -> None:
+    program = Path(sys.executable).with_name("uv")
+    subprocess.run([program, *arguments, "--quiet", "--offline", "--no-config"], check=True, timeout=60)
+
+
+def put_others(folder: Path) -> None:
+    for name in ("api", "models", "resources"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('this is of somebody else')")
+    (folder / "wsgi.py").write_text("raise ImportError('this is of somebody else')")
+
+
+@contextlib.contextmanager
+def serving(programs: Path, project: Path, command: list[str], valkey_server: EmbeddedServer) -> Iterator[Service]:
+    """Run an installed service; `flaskvstore serve` brings its own store."""
+    port = free_port()
+    variables = environment(FLASKVSTORE_BIND=f"127.0.0.1:{port}", PYTHONPATH=".")
+    if "serve" not in command:
+        variables["FLASKVSTORE_REDIS_URL"] = valkey_server.url
+    log = project / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [programs / command[0], *command[1:]], cwd=project, env=variables, stdout=output, stderr=output
+        )
+    try:
+        eventually(lambda: answers(Address("127.0.0.1", port)) or process.poll() is not None, 30)
+        assert process.poll() is None, log.read_text()
+        yield Service(process, log, port)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+
+
+def files(folder: Path, *names: str) -> set[str]:
+    paths = (path for name in names for path in (folder / name).rglob("*") if "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)) for path in paths if path.is_file()}
+
+
+class TestWheel:
+    def test_it_has_one_name_and_under_it_every_file_of_the_client_and_the_service(self, wheel: Path) -> None:
+        service = files(ROOT, "api", "models", "resources") | {"wsgi.py", "gunicorn.conf.py"}
+        client = files(ROOT / "client", ".")
+
+        names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+        assert names == {f"flaskvstore/{name}" for name in client | {f"_server/{name}" for name in service}}
+
+    def test_its_import_loads_nothing_of_the_service(self, programs: Path, project: Path) -> None:
+        code = "import sys; before = set(sys.modules); import flaskvstore; print(*set(sys.modules) - before)"
+
+        loaded = subprocess.run([programs / "python", "-c", code], cwd=project, stdout=subprocess.PIPE, check=True)
+
+        assert loaded.stdout.split() == [b"flaskvstore"]
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["flaskvstore", "serve"],
+            ["flaskvstore", "serve", "--server", "granian"],
+            ["python", "-m", "gunicorn", *GUNICORN],
+        ],
+        ids=" ".join,
+    )
+    def test_it_serves_beside_packages_of_the_same_names(
+        self, programs: Path, project: Path, valkey_server: EmbeddedServer, contract: Contract, command: list[str]
+    ) -> None:
+        with serving(programs, project, command, valkey_server) as service:
+            assert ask(service, "GET", "/").status == 200
+            assert ask(service, "GET", "/swagger.json").status == 200
+            assert service.ask(contract)("PUT", "/keys?a=1").json == {"stored": 1}
+            assert service.ask(contract)("GET", "/keys/a").json == {"a": "1"}
+            assert service.stop() == 0
+
+        assert {line.get("route") for line in service.lines()} >= {"/", "/swagger.json", "/keys", "/keys/{key}"}
+
+    def test_gunicorn_without_our_settings_ends_with_the_right_command(self, programs: Path, project: Path) -> None:
+        ended = subprocess.run(
+            [programs / "python", "-m", "gunicorn", "-b", "127.0.0.1:0", GUNICORN[-1]],
+            cwd=project,
+            env=environment(FLASKVSTORE_REDIS_URL="redis://127.0.0.1:1", PYTHONPATH="."),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert ended.returncode != 0
+        assert f"`gunicorn {' '.join(GUNICORN)}`" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+class TestSource:
+    def test_it_has_every_file_of_the_repository(self, source: Path) -> None:
+        need((ROOT / ".git").exists() and shutil.which("git"), "a clone and git")
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        kept = {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+
+        assert {name for name in kept if not (source / name).exists()} == set()
+
+    def test_its_tests_pass_with_the_wheel(self, source: Path, programs: Path) -> None:
+        tests = ["tests/unit/test_settings.py", "tests/project/test_documentation.py"]
+
+        ended = subprocess.run(
+            [programs / "python", "-m", "pytest", "-q", *tests],
+            cwd=source,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+        assert ended.returncode == 0, ended.stdout
 
 
 def test_every_dependency_has_its_reason(declared: configparser.ConfigParser) -> None:

@@ -1,0 +1,1 @@
+"""The Python client of flaskvstore; the package `flaskvstore` when it is installed."""
