@@ -153,7 +153,7 @@ class TestConnecting:
             call(client.execute, "GET", "key")
 
     def test_a_pool_without_a_free_connection_is_saturated(self, valkey_server: EmbeddedServer) -> None:
-        client = connect(valkey_server.url, timeout_seconds=0.1, max_connections=1)
+        client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
         assert isinstance(client, Client)
         taken = client.pool.get_connection()
 
@@ -161,7 +161,7 @@ class TestConnecting:
             read(client.execute, "GET", "key")
 
         client.pool.release(taken)
-        assert read(client.execute, "GET", "key") is None
+        assert read(client.execute, "GET", "nothing") is None
         client.close()
 
     @pytest.mark.parametrize("call", [read, write])
