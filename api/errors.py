@@ -68,7 +68,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
     errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
     http.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
-    # Flask-Limiter says when to try again.
+    # Its Retry-After is the end of the window, which `api/policy/rate_limit.py` knows.
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
     http.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     errors.TokensUnusable: Problem(500, "tokens_unusable", "Tokens unusable"),

@@ -2,9 +2,23 @@
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from models.address import MAX_PORT, Address
 from models.valkey.url import StoreUrl
+
+
+WINDOW_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+
+
+class Rate(NamedTuple):
+    """How many requests are allowed in how many seconds."""
+
+    requests: int
+    window_seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.requests}/{self.window_seconds}s"
 
 
 def text(value: str) -> str:
@@ -73,11 +87,12 @@ def address(value: str) -> Address:
     return Address(match["v6"] or match["host"], int(match["port"]))
 
 
-def rate(value: str) -> str:
-    """Read a rate: so many requests in a unit of time."""
-    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
+def rate(value: str) -> Rate:
+    """Read ``NUMBER/UNIT``: so many requests in a unit of time."""
+    requests, _, unit = value.partition("/")
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", requests) or unit not in WINDOW_SECONDS:
         raise ValueError("NUMBER/UNIT with second, minute, hour or day, such as 100/minute")
-    return value
+    return Rate(int(requests), WINDOW_SECONDS[unit])
 
 
 def origins(value: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from api.parsers import (
+    Rate,
     address,
     metric_prefix,
     one_of,
@@ -89,7 +90,7 @@ class Settings:
         default=False,
         parse=yes_or_no,
     )
-    rate_limit: str | None = setting(
+    rate_limit: Rate | None = setting(
         "How many requests for keys each token, or without tokens each address, may send, as NUMBER/UNIT with second, "
         "minute, hour or day. Nothing is limited if it is not set.",
         None,

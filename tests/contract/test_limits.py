@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from api import parsers
 from api.app import create_app
+from api.parsers import Rate
 from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
@@ -25,7 +27,7 @@ def backend() -> str:
 
 class TestRateLimit:
     def limited(self, store: Store, contract: Contract, rate: str, tokens_file: Path | None = None) -> Ask:
-        settings = Settings(rate_limit=rate, tokens_file=tokens_file, trusted_proxies=1)
+        settings = Settings(rate_limit=parsers.rate(rate), tokens_file=tokens_file, trusted_proxies=1)
         return in_process(create_app(settings, store=store), contract)
 
     def test_what_is_above_it_is_refused_until_the_window_ends(
@@ -168,7 +170,7 @@ def test_a_client_is_who_the_trusted_proxies_say_and_nobody_else(
     headers = {"X-Forwarded-For": "192.0.2.1, 192.0.2.9"}
 
     def counters(trusted_proxies: int) -> set[str]:
-        app = create_app(Settings(rate_limit="9/hour", trusted_proxies=trusted_proxies), store=store)
+        app = create_app(Settings(rate_limit=Rate(9, 3600), trusted_proxies=trusted_proxies), store=store)
         in_process(app, contract)("GET", "/keys", b"", headers)
         names = {name.decode() for name in client.scan_iter("flaskvstore-hits:*")}
         client.flushall()

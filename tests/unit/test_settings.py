@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from api.parsers import Rate
 from api.settings import Settings, variable_name
 from models.address import Address
 from models.errors import StartError
@@ -20,7 +21,7 @@ GOOD = {
     "max_lists": ("5", 5),
     "tokens_file": ("/some/where.json", Path("/some/where.json")),
     "open": ("true", True),
-    "rate_limit": ("100/minute", "100/minute"),
+    "rate_limit": ("100/minute", Rate(100, 60)),
     "cors_origins": ("https://a.example,http://b:8080", ("https://a.example", "http://b:8080")),
     "trusted_proxies": ("1", 1),
     "log_level": ("debug", "debug"),
