@@ -11,11 +11,12 @@ from api.policy.browsers import register_cors, register_security_headers
 from api.policy.rate_limit import register_rate_limit
 from api.settings import Settings
 from api.telemetry.measured_store import MeasuredStore
-from api.telemetry.metrics import Metrics, pool_wait
-from api.telemetry.requests import KeyConverter, register_requests
+from api.telemetry.metrics import Metrics
+from api.telemetry.record import add_pool_wait, register_records
 from models.store import Store
 from models.valkey.connection import connect
 from resources.extensions import METRICS, SLOTS, STORE
+from resources.parsing.path import KeyConverter, check_path
 from resources.responses import Slots
 
 
@@ -38,7 +39,8 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter
-    register_requests(app, metrics)
+    app.before_request(check_path)
+    register_records(app, metrics)
     register_security_headers(app)
     register_error_handlers(app, unavailable_status=settings.unavailable_status)
     register_access(app, tokens)
@@ -63,7 +65,7 @@ def open_store(settings: Settings, *, measured: bool) -> Store:
         settings.redis_url or "",
         timeout_seconds=settings.store_timeout_seconds,
         max_connections=settings.store_connections,
-        on_wait=pool_wait if measured else None,
+        on_wait=add_pool_wait if measured else None,
     )
     kind = MeasuredStore if measured else Store
     return kind(client, key_prefix=settings.key_prefix, max_value_bytes=settings.max_value_bytes)

@@ -1,4 +1,4 @@
-"""A store that tells how long each of its operations took, and why it failed."""
+"""A store that adds its operations to the record of the request: how long each took, and why it failed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,20 +6,20 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from api.errors import PROBLEMS
-from api.telemetry.metrics import store_operation
+from api.telemetry.record import current_record
 from models.errors import StoreError
 from models.filter import Filter
 from models.store import Store
 
 
 Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
 def measure(
-    operation: str, ask: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Answer:
+    operation: str, ask: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
     """Ask the store, and measure it.
 
     :param operation: what it is asked
@@ -33,14 +33,14 @@ def measure(
         code = PROBLEMS[type(error)].code
         raise
     finally:
-        store_operation(operation, time.perf_counter() - started, code)
+        current_record().add_operation(operation, time.perf_counter() - started, code)
 
 
 def _measured(
-    method: Callable[Concatenate[Store, Arguments], Answer],
-) -> Callable[Concatenate[Store, Arguments], Answer]:
+    method: Callable[Concatenate[Store, Arguments], Result],
+) -> Callable[Concatenate[Store, Arguments], Result]:
     @wraps(method)
-    def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+    def call(self: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         return measure(method.__name__, method, self, *args, **kwargs)
 
     return call

@@ -10,10 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from functools import cache
 
-from flask import Request
 from statsd import StatsClient
 
 from api import LOGGER
@@ -28,68 +26,21 @@ STORE_DURATION = "store.{operation}.duration"
 STORE_FAILURE = "store.{operation}.failed.{code}"
 POOL_WAIT = "pool.wait"
 
-RESOURCES = {"/keys": "keys", "/keys/<key:key>": "key", "/health/live": "live", "/health/ready": "ready"}
-OTHER_RESOURCE = "documentation"
-NO_RESOURCE = "none"
-METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
-OTHER_METHOD = "other"
-
-# What passes through a network of today in one piece.
+# What fits in one Ethernet frame.
 MAX_DATAGRAM_BYTES = 1432
 RETRY_SECONDS = 30.0
 FLUSH_SECONDS = 0.5
-# From so many requests on nobody waits.
+# Flush at once when this many requests are buffered.
 MAX_WAITING = 50
 
 log = logging.getLogger(f"{LOGGER}.metrics")
 
 
-class Measurements:
-    """What one request has spent in the store, added up, so that it fits in one datagram."""
-
-    def __init__(self) -> None:
-        self.store_seconds: dict[str, float] = {}
-        self.failures: list[tuple[str, str]] = []
-        self.pool_wait_seconds = 0.0
-
-
-# Not Flask's g, which is gone by the time a stream is sent.
-_current: ContextVar[Measurements] = ContextVar("measurements")
-
-
-def start_measuring() -> Measurements:
-    """Start to measure a request."""
-    measurements = Measurements()
-    _current.set(measurements)
-    return measurements
-
-
-def store_operation(operation: str, seconds: float, code: str | None = None) -> None:
-    """Measure what the store did for the current request.
-
-    :param operation: what it was asked
-    :param seconds: how long it took
-    :param code: the code of the error, if it failed
-    """
-    measurements = _current.get(None) or start_measuring()
-    measurements.store_seconds[operation] = measurements.store_seconds.get(operation, 0.0) + seconds
-    if code is not None:
-        measurements.failures.append((operation, code))
-
-
-def pool_wait(seconds: float) -> None:
-    """Measure how long the current request waited for a free connection.
-
-    :param seconds: how long
-    """
-    (_current.get(None) or start_measuring()).pool_wait_seconds += seconds
-
-
 class Metrics:
     """Sends what was measured, of many requests at once, and at most half a second late.
 
-    A system call for each request costs more CPU time than all else about its metrics. Where to is looked up aside, so
-    that a name server that is slow or knows nothing costs no request a moment; until it is known nothing is sent.
+    A system call for each request costs more CPU time than all else about its metrics. The host is resolved in a
+    background thread, so that slow DNS never delays a request; until then metrics are dropped.
 
     :param address: the statsd server
     :param prefix: what every name starts with
@@ -97,58 +48,25 @@ class Metrics:
 
     def __init__(self, address: Address, prefix: str) -> None:
         self._address = address
-        # Of the few names that there are each is written once.
-        self._name = cache(lambda template, **parts: f"{prefix}.{template.format(**parts)}")
+        # There are few names: each is written once.
+        self.name = cache(lambda template, **parts: f"{prefix}.{template.format(**parts)}")
         self._client: StatsClient | None = None
-        # Threads may write and send at once: each of its operations is whole.
+        # Threads may write and send at once: each operation of a deque is atomic.
         self._waiting: deque[Callable[[], str]] = deque()
         threading.Thread(target=self._run, daemon=True).start()
         atexit.register(self.flush)
 
-    def observe(self, request: Request, status: int) -> Callable[[float, int], None]:
-        """Take down what is known of the current request before its answer is sent.
-
-        :param request: the request
-        :param status: the status of its answer
-        :return: sends all of it, given the seconds that the request took and the bytes of the answer's body
-        """
-        measured = _current.get(None) or start_measuring()
-        rule = request.url_rule
-        resource = NO_RESOURCE if rule is None else RESOURCES.get(rule.rule, OTHER_RESOURCE)
-        method = request.method if request.method in METHODS else OTHER_METHOD
-        received_bytes = request.content_length or 0 if "CONTENT_LENGTH" in request.environ else 0
-
-        def send(seconds: float, sent_bytes: int) -> None:
-            def lines() -> str:
-                name = self._name
-                text = (
-                    f"{name(REQUEST, resource=resource, method=method, status=status)}:{seconds * 1000:.3f}|ms\n"
-                    f"{name(RECEIVED_BYTES, resource=resource)}:{received_bytes}|c\n"
-                    f"{name(SENT_BYTES, resource=resource)}:{sent_bytes}|c\n"
-                )
-                for operation, store_seconds in measured.store_seconds.items():
-                    text += f"{name(STORE_DURATION, operation=operation)}:{store_seconds * 1000:.3f}|ms\n"
-                if measured.store_seconds:
-                    text += f"{name(POOL_WAIT)}:{measured.pool_wait_seconds * 1000:.3f}|ms\n"
-                for operation, code in measured.failures:
-                    text += f"{name(STORE_FAILURE, operation=operation, code=code)}:1|c\n"
-                return text
-
-            self.send(lines)
-
-        return send
-
     def send(self, lines: Callable[[], str]) -> None:
-        """Send lines with those that wait already.
+        """Buffer lines, and send them with others.
 
-        :param lines: writes them as statsd reads them; later and many at once, which takes half the time
+        :param lines: writes them as statsd reads them; called for many requests at once, which takes half the time
         """
         self._waiting.append(lines)
         if len(self._waiting) >= MAX_WAITING:
             self.flush()
 
     def flush(self) -> None:
-        """Send what waits, or lose it: a failure is no business of the requests that it is about."""
+        """Send what is buffered, or lose it: no request fails for its metrics."""
         datagram = ""
         with suppress(IndexError):
             while True:
