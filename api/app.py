@@ -15,6 +15,7 @@ from api.telemetry.metrics import Metrics
 from api.telemetry.record import add_pool_wait, register_records
 from models.store import Store
 from models.valkey.connection import connect
+from resources import health, keys
 from resources.extensions import METRICS, SLOTS, STORE
 from resources.parsing.path import KeyConverter, check_path
 from resources.responses import Slots
@@ -48,7 +49,9 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
         register_rate_limit(app, store, settings.rate_limit)
     if settings.cors_origins is not None:
         register_cors(app, settings.cors_origins)
-    register_documentation(app, with_tokens=tokens is not None)
+    api = register_documentation(app, with_tokens=tokens is not None)
+    api.add_namespace(keys.ns)
+    api.add_namespace(health.ns)
     if proxies := settings.trusted_proxies:
         fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies)
         app.wsgi_app = fixed  # type: ignore[method-assign]  # as Flask documents it

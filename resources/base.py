@@ -1,30 +1,24 @@
 """What all resources share: the application's store, and who may do what with it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
-from flask import current_app, g, request
+from flask import Flask, current_app, g, request
 from flask_restx import Resource
 
 from models.store import Store
-from models.tokens import DELETE, READ, WRITE, Token
+from models.tokens import Token
 from resources.extensions import IS_STOPPING, SLOTS, STORE
 from resources.responses import Slots
 
 
-# What each method takes of a token. PATCH shows the value that it makes; POST says in its body what it is about.
-SCOPES = {
-    "GET": (READ,),
-    "HEAD": (READ,),
-    "PUT": (WRITE,),
-    "PATCH": (READ, WRITE),
-    "POST": (),
-    "DELETE": (DELETE,),
-}
-
-
 class StoreResource(Resource):
-    """A resource that works on the application's store."""
+    """A resource that works on the application's store.
+
+    A subclass declares ``metric_name``, which stands for it in the names of metrics.
+    """
+
+    metric_name: ClassVar[str]
 
     @property
     def store(self) -> Store:
@@ -40,8 +34,12 @@ class StoreResource(Resource):
 
 
 class KeyResource(StoreResource):
-    """A resource that shows or changes keys: where the service has tokens, those of the token's namespace."""
+    """A resource that shows or changes keys: if the service has tokens, those of the token's namespace.
 
+    A subclass declares ``scopes``: for each of its methods, what a token must be allowed.
+    """
+
+    scopes: ClassVar[Mapping[str, Sequence[str]]]
     token: Token | None
 
     def dispatch_request(self, *args: Any, **kwargs: Any) -> Any:
@@ -52,7 +50,7 @@ class KeyResource(StoreResource):
         # As `api/policy/access.py` has found it; None if the service has no tokens.
         self.token = g.get("token")
         if self.token is not None:
-            self.token.require(SCOPES[request.method])
+            self.token.require(self.scopes[request.method])
         return super().dispatch_request(*args, **kwargs)
 
     def require(self, *scopes: str) -> None:
@@ -74,3 +72,13 @@ class KeyResource(StoreResource):
     def store(self) -> Store:
         """The part of the store that the current token sees."""
         return super().store if self.token is None else super().store.within(self.token.namespace)
+
+
+def resource_class(app: Flask, endpoint: str | None) -> type[Any]:
+    """Return the class of a resource; `object` if it is none.
+
+    :param app: the application
+    :param endpoint: the name of a route, if there is one
+    """
+    found: type[Any] = getattr(app.view_functions.get(endpoint or ""), "view_class", object)
+    return found

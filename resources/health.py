@@ -18,6 +18,8 @@ ns = Namespace("health", path="/health", description="Is the service well?")
 class Liveness(StoreResource):
     """Whether this process works."""
 
+    metric_name = "live"
+
     @answers(ns, HEALTH, "It does.", 400)
     def get(self) -> Answer:
         """Check that the service runs; the store is not asked."""
@@ -34,6 +36,8 @@ class Liveness(StoreResource):
 @ns.doc(security=[])
 class Readiness(StoreResource):
     """Whether requests would succeed."""
+
+    metric_name = "ready"
 
     @answers(ns, HEALTH, "They would.", 400, 503)
     def get(self) -> Answer:

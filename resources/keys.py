@@ -1,5 +1,6 @@
 """`/keys`, the collection of all keys, and `/keys/{key}`, one of them."""
 
+from typing import ClassVar
 from urllib.parse import urlencode
 
 from flask import request
@@ -8,9 +9,10 @@ from flask_restx import Namespace
 from models.change import UNCONDITIONAL, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
+from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
 from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
-from resources.media_types import ITEM_TYPES, JSON, NDJSON
+from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_bytes
 from resources.parsing.conditions import (
@@ -67,6 +69,10 @@ VALUE_BODY = {
 class KeyCollection(KeyResource):
     """All keys."""
 
+    metric_name = "keys"
+    # A transaction says in its body what it does.
+    scopes: ClassVar = {"GET": (READ,), "HEAD": (READ,), "PUT": (WRITE,), "POST": (), "DELETE": (DELETE,)}
+
     @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, NDJSON])
     @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
     def get(self) -> Answer:
@@ -99,7 +105,7 @@ class KeyCollection(KeyResource):
         response.headers.add("Total-Count", str(self.store.count(pattern)))
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL}, consumes=[JSON, FORM, NDJSON])
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
     @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
     def put(self) -> Answer:
@@ -150,6 +156,16 @@ class KeyCollection(KeyResource):
 class KeyItem(KeyResource):
     """One key."""
 
+    metric_name = "key"
+    # PATCH shows the value that it makes.
+    scopes: ClassVar = {
+        "GET": (READ,),
+        "HEAD": (READ,),
+        "PUT": (WRITE,),
+        "PATCH": (READ, WRITE),
+        "DELETE": (DELETE,),
+    }
+
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def get(self, key: str) -> Answer:
@@ -168,7 +184,7 @@ class KeyItem(KeyResource):
         response: Answer = self.get(key)
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY})
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY}, consumes=[BYTES, TEXT])
     @key_answers(ns, STORED, "It is written.", 409, 412, 413, headers=ETAG)
     def put(self, key: str) -> Answer:
         """Store one key: the bytes of the body are its value.
@@ -183,7 +199,7 @@ class KeyItem(KeyResource):
         response.headers.add("ETag", entity_tag(tag_of(value), json=False))
         return response
 
-    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
+    @ns.doc(params=CONDITIONS, consumes=list(PATCH_TYPES), produces=list(ITEM_TYPES))
     @ns.expect((CHANGE, "The change."))
     @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, headers=OF_AN_ITEM)
     def patch(self, key: str) -> Answer:

@@ -5,12 +5,13 @@ from typing import Any
 
 from flask import Flask
 from flask_restx import Api
+from flask_restx.swagger import extract_path
 
 from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
 from api.openapi.page import documentation_page, register_page_files
 from models.schema import MODELS, PROBLEM
-from resources import health, keys
-from resources.media_types import BYTES, FORM, JSON, NDJSON, PATCH_TYPES, TEXT
+from resources.base import resource_class
+from resources.media_types import JSON
 
 
 DESCRIPTION = """\
@@ -23,11 +24,6 @@ OPTIONS names the methods of a URL. Beside that and the operations below every U
 405, in the same shape. What Gunicorn refuses before it is a request (a malformed head, a request line above 8,190
 bytes) gets Gunicorn's own page instead.
 """
-CONSUMED = {
-    ("/keys", "put"): (JSON, FORM, NDJSON),
-    ("/keys/{key}", "put"): (BYTES, TEXT),
-    ("/keys/{key}", "patch"): PATCH_TYPES,
-}
 AUTHORIZATIONS = {
     "token": {
         "type": "apiKey",
@@ -42,7 +38,7 @@ ITEM_ORDER = ("parameters", "get", "head", "put", "patch", "post", "delete")
 
 
 class DocumentedApi(Api):
-    """Flask-RESTX as the source of routes and documentation only: errors and bodies are ours."""
+    """Flask-RESTX for routes and documentation only: errors and bodies are ours."""
 
     def error_router(self, original_handler: Any, e: Exception) -> Any:
         """Leave every exception to the handlers in `api/errors.py`.
@@ -62,21 +58,31 @@ class DocumentedApi(Api):
         # Flask-RESTX documents two errors of its field masks, which are not used here.
         document.pop("responses", None)
         document["produces"] = [JSON, PROBLEM_JSON]
-        # It can only declare this for uploads.
-        for (path, method), media_types in CONSUMED.items():
-            document["paths"][path][method]["consumes"] = list(media_types)
-        for item in document["paths"].values():
-            for operation in item.values():
-                if isinstance(operation, dict):
-                    add_examples(operation["responses"])
-                    # An operation's list replaces the document's, and is for its errors as well.
-                    if "produces" in operation:
-                        operation["produces"] = list(dict.fromkeys([*operation["produces"], PROBLEM_JSON]))
-        # Flask has the methods of a view in a set: in its order every start would write another document.
+        rules = self.app.url_map.iter_rules()
+        resources = {extract_path(rule.rule): resource_class(self.app, rule.endpoint) for rule in rules}
         for path, item in document["paths"].items():
+            for method, operation in item.items():
+                if method != "parameters":
+                    complete(operation, getattr(resources[path], method).__apidoc__)
+            # Flask has the methods of a view in a set: in its order every start would write another document.
             document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
         document["definitions"] = dict(sorted(document["definitions"].items()))
         return document
+
+
+def complete(operation: dict[str, Any], declared: dict[str, Any]) -> None:
+    """Add what Flask-RESTX leaves out.
+
+    :param operation: an operation of the document
+    :param declared: what its method declares by ``ns.doc``
+    """
+    # Flask-RESTX writes this for uploads only.
+    if "consumes" in declared:
+        operation["consumes"] = declared["consumes"]
+    # An operation's list replaces the document's, and is for its errors as well.
+    if "produces" in operation:
+        operation["produces"] = list(dict.fromkeys([*operation["produces"], PROBLEM_JSON]))
+    add_examples(operation["responses"])
 
 
 def add_examples(responses: dict[str, dict[str, Any]]) -> None:
@@ -96,11 +102,12 @@ def add_examples(responses: dict[str, dict[str, Any]]) -> None:
         response["schema"] = {"allOf": [{"$ref": f"#/definitions/{PROBLEM.name}"}], "example": document}
 
 
-def register_documentation(app: Flask, *, with_tokens: bool) -> None:
-    """Mount the resources, the document at `/swagger.json` and its page at `/`.
+def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
+    """Serve the document at `/swagger.json` and its page at `/`.
 
     :param app: the application
     :param with_tokens: whether requests for keys need a token
+    :return: mounts namespaces, and documents them
     """
     app.config.update(RESTX_MASK_SWAGGER=False, RESTX_ERROR_404_HELP=False)
     api = DocumentedApi(
@@ -116,5 +123,4 @@ def register_documentation(app: Flask, *, with_tokens: bool) -> None:
     register_page_files(app)
     for model in MODELS:
         api.add_model(model.name, model)
-    for namespace in (keys.ns, health.ns):
-        api.add_namespace(namespace)
+    return api

@@ -3,7 +3,7 @@
 from flask import Flask, g, request
 
 from models.tokens import Token, Tokens
-from resources.base import KeyResource
+from resources.base import KeyResource, resource_class
 from resources.errors import MissingToken
 
 
@@ -29,8 +29,7 @@ def is_about_keys(app: Flask) -> bool:
 
     :param app: the application
     """
-    view = app.view_functions.get(request.endpoint or "")
-    return issubclass(getattr(view, "view_class", object), KeyResource) and request.method != "OPTIONS"
+    return issubclass(resource_class(app, request.endpoint), KeyResource) and request.method != "OPTIONS"
 
 
 def presented_token(tokens: Tokens) -> Token:

@@ -22,12 +22,12 @@ from api.telemetry.metrics import (
     STORE_FAILURE,
     Metrics,
 )
+from resources.base import resource_class
 from resources.extensions import REQUEST_ID
 
 
 REQUEST_ID_HEADER = "X-Request-Id"
 RULE_VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
-RESOURCES = {"/keys": "keys", "/keys/<key:key>": "key", "/health/live": "live", "/health/ready": "ready"}
 OTHER_RESOURCE = "documentation"
 NO_RESOURCE = "none"
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
@@ -73,6 +73,7 @@ class RequestRecord:
         request = request_ctx.request
         rule, key, token = request.url_rule, (request.view_args or {}).get("key"), g.get("token")
         self._method = request.method
+        self._resource = resource_class(request_ctx.app, request.endpoint)
         self._rule = None if rule is None else rule.rule
         self._status = status
         self._key_bytes = None if key is None else len(key.encode(errors="surrogatepass"))
@@ -105,7 +106,7 @@ class RequestRecord:
 
         :param name: from a template of :mod:`api.telemetry.metrics` and its parts to a name
         """
-        resource = NO_RESOURCE if self._rule is None else RESOURCES.get(self._rule, OTHER_RESOURCE)
+        resource = NO_RESOURCE if self._rule is None else getattr(self._resource, "metric_name", OTHER_RESOURCE)
         method = self._method if self._method in METHODS else OTHER_METHOD
         request = name(REQUEST, resource=resource, method=method, status=self._status)
         lines = (
