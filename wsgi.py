@@ -3,7 +3,7 @@
 import sys
 
 from api.app import create_app
-from api.settings import CANNOT_LOAD, Settings
+from api.startup import CANNOT_LOAD, settings_for_wsgi_server
 
 
 if "gunicorn.arbiter" in sys.modules and "api.serving.gunicorn_settings" not in sys.modules:
@@ -14,4 +14,4 @@ if "gunicorn.arbiter" in sys.modules and "api.serving.gunicorn_settings" not in 
     )
     raise SystemExit(CANNOT_LOAD)
 
-app = create_app(Settings.for_wsgi_server())
+app = create_app(settings_for_wsgi_server())

@@ -10,6 +10,7 @@ from api.policy.access import register_access
 from api.policy.browsers import register_cors, register_security_headers
 from api.policy.rate_limit import register_rate_limit
 from api.settings import Settings
+from api.startup import open_tokens
 from api.telemetry.measured_store import MeasuredStore
 from api.telemetry.metrics import Metrics
 from api.telemetry.record import add_pool_wait, register_records
@@ -31,7 +32,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     if metrics is None and settings.statsd_host is not None:
         metrics = Metrics(settings.statsd_host, settings.statsd_prefix)
     store = store or open_store(settings, measured=metrics is not None)
-    tokens = settings.open_tokens()
+    tokens = open_tokens(settings.tokens_file)
     app = Application("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.extensions[METRICS] = metrics

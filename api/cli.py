@@ -7,10 +7,9 @@ from importlib.metadata import version
 import click
 
 from api.serving.supervisor import serve
-from api.settings import Settings, variable_name
+from api.settings import Settings, StartError, variable_name
 from api.telemetry.logs import logging_config
 from api.token_commands import token
-from models.errors import StartError
 
 
 @click.group()

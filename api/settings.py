@@ -1,7 +1,5 @@
 """Every setting: one field each, with its type, default, unit and meaning; the README's table is held against it."""
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,13 +20,14 @@ from api.parsers import (
     yes_or_no,
 )
 from models.address import Address
-from models.errors import StartError, TokensUnusable
-from models.tokens import Tokens
+from models.errors import FlaskvstoreError
 
 
 PREFIX = "FLASKVSTORE_"
-# What Gunicorn's parent takes as "the application cannot be loaded" and stops on, instead of trying again for ever.
-CANNOT_LOAD = 4
+
+
+class StartError(FlaskvstoreError):
+    """The program cannot start with these settings on this machine."""
 
 
 def setting(meaning: str, default: Any, parse: Callable[[str], Any], unit: str = "") -> Any:
@@ -157,49 +156,9 @@ class Settings:
                     raise StartError(f"{variable}{shown} cannot be used: it must be {error}.") from None
         return cls(**values)
 
-    @classmethod
-    def for_wsgi_server(cls) -> Self:
-        """Read the settings where a WSGI server starts the application, or end the process with a sentence."""
-        try:
-            settings = cls.from_env(os.environ).with_redis_url()
-            settings.open_tokens()
-        except StartError as error:
-            sys.stderr.write(f"flaskvstore: {error}\n")
-            raise SystemExit(CANNOT_LOAD) from None
-        return settings
-
-    def with_redis_url(self) -> Self:
-        """Give these settings, or refuse to if they name no server.
-
-        :raises StartError: there is no ``redis_url``
-        """
-        if self.redis_url is None:
-            raise StartError(
-                f"{variable_name('redis_url')} is not set: set it to the URL of a Redis or Valkey, such as "
-                "redis://127.0.0.1:6379/0, or run `flaskvstore serve`, which brings its own."
-            )
-        return self
-
-    def open_tokens(self) -> Tokens | None:
-        """Give the tokens; None if everybody may do everything.
-
-        :raises StartError: their file cannot be read
-        """
-        if self.tokens_file is None:
-            return None
-        tokens = Tokens(self.tokens_file)
-        try:
-            tokens.by_name()
-        except TokensUnusable as error:
-            raise StartError(
-                f"{variable_name('tokens_file')} is {str(self.tokens_file)!r}, which cannot be used "
-                f"({error.__cause__}). `flaskvstore token create` makes such a file."
-            ) from error
-        return tokens
-
 
 def variable_name(name: str) -> str:
-    """Give the environment variable of a setting.
+    """Return the environment variable of a setting.
 
     :param name: the field's name in :class:`Settings`
     """

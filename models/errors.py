@@ -115,10 +115,6 @@ class InsufficientScope(RequestError):
         )
 
 
-class StartError(FlaskvstoreError):
-    """The program cannot start with these settings on this machine."""
-
-
 class TokenError(FlaskvstoreError):
     """A token cannot be created or revoked; only the command line sees it."""
 

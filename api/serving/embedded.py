@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from api.serving.subprocesses import spawn
-from models.errors import StartError
+from api.settings import StartError
 
 
 # The smallest sun_path of the systems we run on, macOS, less its final NUL byte.

@@ -16,7 +16,7 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from api.serving.subprocesses import end_with_parent
-from api.settings import Settings
+from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
 
 
@@ -58,7 +58,7 @@ def main(listener: socket.socket) -> None:
 
     :param listener: where to listen
     """
-    settings = Settings.for_wsgi_server()
+    settings = settings_for_wsgi_server()
     config = logging_config(settings.log_level, settings.log_format)
     # Its start and stop lines say nothing that ours do not.
     config["loggers"][LOGGER] = {"level": logging.ERROR}

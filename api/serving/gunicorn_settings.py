@@ -11,7 +11,8 @@ from typing import Any
 
 from api import LOGGER
 from api.serving.gunicorn_log import ServerLog
-from api.settings import Settings, variable_name
+from api.settings import variable_name
+from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
 from resources.extensions import IS_STOPPING, METRICS
 
@@ -19,7 +20,7 @@ from resources.extensions import IS_STOPPING, METRICS
 # What a worker has open beside its connections, with some to spare.
 OTHER_FILES = 256
 
-_settings = Settings.for_wsgi_server()
+_settings = settings_for_wsgi_server()
 
 bind = [str(_settings.bind)]
 workers = _settings.workers

@@ -17,9 +17,9 @@ from api import LOGGER
 from api.serving.embedded import EmbeddedServer
 from api.serving.listener import drain
 from api.serving.subprocesses import spawn
-from api.settings import Settings, variable_name
+from api.settings import Settings, StartError, variable_name
+from api.startup import open_tokens
 from models.address import Address
-from models.errors import StartError
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,7 +42,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     # Waited for with sigwait: nothing happens between two lines that did not expect it.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
-    tokens = settings.open_tokens()
+    tokens = open_tokens(settings.tokens_file)
     with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
         bound = Address(*listener.getsockname()[:2])
         # Decided here: Gunicorn need not warn.

@@ -53,7 +53,7 @@ def leaves(root: type[Exception]) -> list[type[Exception]]:
     return [leaf for each in subclasses for leaf in leaves(each)] if subclasses else [root]
 
 
-ROOTS = [errors.RequestError, errors.StoreError, errors.StartError, errors.TokenError]
+ROOTS = [errors.RequestError, errors.StoreError, errors.TokenError]
 OURS = [*leaves(errors.RequestError), *leaves(errors.StoreError), errors.TokensUnusable]
 
 # Every public method of the store, as one uses it.

@@ -14,8 +14,7 @@ from redis import Redis, exceptions
 
 from api.app import create_app
 from api.errors import PROBLEMS
-from api.settings import Settings
-from models import errors
+from api.settings import Settings, StartError
 from models.tokens import SCOPES, Tokens
 from tests.conftest import MAX_VALUE_BYTES, store_of
 from tests.contract.test_errors import broken_store
@@ -86,7 +85,7 @@ class TestApi2BrokenAuthentication:
     def test_no_settings_open_the_door_by_accident(self, tmp_path: Path) -> None:
         for path in ("", str(tmp_path), str(tmp_path / "missing")):
             settings = Settings.from_env({"FLASKVSTORE_TOKENS_FILE": path})
-            with pytest.raises(errors.StartError, match="FLASKVSTORE_TOKENS_FILE"):
+            with pytest.raises(StartError, match="FLASKVSTORE_TOKENS_FILE"):
                 create_app(settings, store=broken_store(exceptions.ConnectionError()))
 
 

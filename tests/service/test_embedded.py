@@ -14,7 +14,7 @@ import redis
 
 from api.serving import embedded
 from api.serving.embedded import EmbeddedServer, find_binary
-from models.errors import StartError
+from api.settings import StartError
 from tests.support.services import Service, eventually, valkey
 
 

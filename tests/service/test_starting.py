@@ -11,7 +11,7 @@ from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import server_command
-from models.errors import StartError
+from api.settings import StartError
 from models.tokens import Tokens
 from tests.support.services import (
     BOUND_SECONDS,

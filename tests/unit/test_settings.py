@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from api.parsers import Rate
-from api.settings import Settings, variable_name
+from api.settings import Settings, StartError, variable_name
+from api.startup import settings_for_wsgi_server
 from models.address import Address
-from models.errors import StartError
 
 
 GOOD = {
@@ -121,7 +121,7 @@ def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.delenv("FLASKVSTORE_REDIS_URL", raising=False)
 
     with pytest.raises(SystemExit) as caught:
-        Settings.for_wsgi_server()
+        settings_for_wsgi_server()
 
     assert caught.value.code == 4
     assert "FLASKVSTORE_REDIS_URL is not set" in capsys.readouterr().err
@@ -143,4 +143,4 @@ def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     ],
 )
 def test_the_usual_forms_of_a_url_are_taken(url: str) -> None:
-    assert Settings.from_env({"FLASKVSTORE_REDIS_URL": url}).with_redis_url().redis_url == url
+    assert Settings.from_env({"FLASKVSTORE_REDIS_URL": url}).redis_url == url
