@@ -8,7 +8,7 @@ from flask_restx import Namespace
 from flask_restx.model import ModelBase
 
 from models.schema import PROBLEM
-from resources.parsing.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
+from resources.parsing.conditions import MATCH, NONE_MATCH, PATTERNS
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -32,9 +32,10 @@ PROBLEMS = {
 CONDITIONS = {
     name: {
         "in": "header",
-        "description": f"{meaning} An ETag of either representation, a list of them, or `*` for any value (RFC 9110).",
+        "description": f"{meaning} An ETag, a list of them, or `*` for any value (RFC 9110). A write takes the ETag of any "
+        "representation, GET and HEAD that of the one that they would send.",
         "type": "string",
-        "pattern": CONDITION_PATTERN,
+        "pattern": PATTERNS[name],
         # Not x-example, which Swagger UI would fill in and send.
         "x-examples": {"any value": {"value": "*"}},
     }

@@ -174,7 +174,8 @@ class KeyItem(KeyResource):
         With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes.
         """
         parse_query()
-        media_type, condition = negotiate(*ITEM_TYPES), read_condition()
+        media_type = negotiate(*ITEM_TYPES)
+        condition = read_condition(media_type)
         return represent(key, self.store.get(key), media_type, condition)
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))

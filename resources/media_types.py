@@ -2,6 +2,8 @@
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+# By all of its names; the first one is that of the documents.
+NDJSON_TYPES = (NDJSON, "application/ndjson", "application/jsonl")
 FORM = "application/x-www-form-urlencoded"
 BYTES = "application/octet-stream"
 TEXT = "text/plain"

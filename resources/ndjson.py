@@ -1,5 +1,6 @@
 """Export and import: one JSON object a line (https://github.com/ndjson/ndjson-spec), in bounded memory."""
 
+import codecs
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
@@ -18,16 +19,21 @@ MAX_REPORTED = 100
 MAX_EXPIRES_AT = 253_402_300_799
 RECORDS_A_STEP = 500
 STEP_BYTES = 1024 * 1024
+# What may stand before a JSON text: blanks and a byte order mark.
+_BLANKS = b" \t\r" + codecs.BOM_UTF8
 
 
 def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
-    """Return records as lines."""
+    """Return records as lines, and their number in a last line: an export that was cut short lacks it."""
+    count = 0
     for batch in batches:
         if batch:
+            count += len(batch)
             # Encoded at once and cut afterwards, in a tenth of the time: in a JSON string a quotation mark has a
             # backslash before it, so what is cut at stands nowhere else.
             lines = orjson.dumps(_shown(batch))[1:-1]
             yield lines.replace(b'},{"key":', b'}\n{"key":') + b"\n"
+    yield b'{"count":%d}\n' % count
 
 
 class Import:
@@ -37,37 +43,59 @@ class Import:
         self._store = store
         self._stored = 0
         self._skipped = 0
+        self._failed = 0
         self._errors: list[dict[str, Any]] = []
         self._batch: list[Record] = []
         self._batch_bytes = 0
+        # Lines with a record, wrong ones included, since the start or the last line with a count.
+        self._counted = 0
 
     def run(self) -> dict[str, Any]:
         """Store the lines of the current request's body, some at a time.
 
-        :return: how many were stored, how many had expired, and the first lines that were wrong
+        :return: how many were stored, had expired, were wrong, and the first of those that were wrong
+        :raises InvalidBody: the first line shows that the body is no NDJSON; nothing is stored
         :raises OutcomeUnknown: the store failed; the lines before may be stored
         """
         longest = 6 * (self._store.max_value_bytes + MAX_KEY_BYTES) + 1_000  # every byte as \u00xx, and the rest
-        number = 0
+        number, is_first = 0, True
         for number, line in enumerate(_lines(longest), start=1):
-            self._take(number, line)
+            if line is None or line.strip():
+                if is_first:
+                    _refuse_other_formats(line)
+                is_first = False
+                self._take(number, line)
             if len(self._batch) >= RECORDS_A_STEP or self._batch_bytes >= STEP_BYTES:
                 self._flush(number)
         self._flush(number)
-        return {"stored": self._stored, "skipped": self._skipped, "errors": self._errors}
+        return {
+            "stored": self._stored,
+            "skipped": self._skipped,
+            "failed": self._failed,
+            "errors": self._errors,
+        }
 
     def _take(self, number: int, line: bytes | None) -> None:
         try:
-            record = _record(line)
-            if record is None:
+            members = _members(line)
+            if members.keys() == {"count"}:
+                self._check_count(members["count"])
                 return
+            self._counted += 1
+            record = _record(members)
             self._store.check(record)
         except RequestError as error:
+            self._failed += 1
             if len(self._errors) < MAX_REPORTED:
                 self._errors.append({"line": number, "detail": str(error)})
         else:
             self._batch.append(record)
             self._batch_bytes += len(record[1])
+
+    def _check_count(self, count: object) -> None:
+        counted, self._counted = self._counted, 0
+        if count != counted:
+            raise InvalidBody(f"The file is not whole: its last line counts {count} records, and {counted:,} came.")
 
     def _flush(self, number: int) -> None:
         if not self._batch:
@@ -117,12 +145,30 @@ def _lines(max_bytes: int) -> Iterator[bytes | None]:
         yield None if too_long else rest
 
 
-def _record(line: bytes | None) -> Record | None:
+def _refuse_other_formats(line: bytes | None) -> None:
+    """Refuse a body whose first line is no record: what is in another format must not look like a success.
+
+    :raises InvalidBody: it is not
+    """
+    if line is not None and line.lstrip(_BLANKS).startswith(b"["):
+        raise InvalidBody("The body is a JSON array: send one record a line instead, as `jq -c '.[]'` writes them.")
+    try:
+        members = _members(line)
+    except InvalidBody as error:
+        raise InvalidBody(f"The body is no NDJSON, one JSON object a line. Its first line: {error}") from None
+    if not members.keys() & {"key", "count"}:
+        raise InvalidBody(
+            'The body is no export: its first line has no "key". For an object of pairs use application/json.'
+        )
+
+
+def _members(line: bytes | None) -> dict[str, Any]:
     if line is None:
         raise InvalidBody("The line is too long to be a record.")
-    if not line.strip():
-        return None
-    members = unique(parse_object(line), InvalidBody)
+    return unique(parse_object(line), InvalidBody)
+
+
+def _record(members: dict[str, Any]) -> Record:
     if not {"key", "value"} <= members.keys() <= {"key", "value", "expires_at"}:
         raise InvalidBody("A record has a key, a value and, if it expires, expires_at, and nothing else.")
     expires_at = members.get("expires_at")

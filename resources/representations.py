@@ -1,5 +1,6 @@
 """How one key is shown: content negotiation, entity tags and headers for caches."""
 
+import re
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -16,6 +17,11 @@ from resources.parsing.conditions import entity_tag
 from resources.responses import Answer, cached, json_response
 
 
+REMEMBERED_CHARACTERS = 500
+_BARE_QUALITY = re.compile(r"\bq=\.", re.IGNORECASE)
+_BARE_WILDCARD = re.compile(r"(?<![^\s,])\*(?=\s*(?:[,;]|$))")
+
+
 def negotiate(*offered: str) -> str:
     """Return the media type that the client prefers (RFC 9110 section 12.5.1).
 
@@ -23,9 +29,12 @@ def negotiate(*offered: str) -> str:
     :raises NotAcceptable: it takes none of them
     """
     accept = request.headers.get("Accept")
-    best = _best(accept, offered) if accept else offered[0]
+    if not accept:
+        return offered[0]
+    # Clients send the same header each time; a long one is not worth the memory.
+    best = (_best if len(accept) <= REMEMBERED_CHARACTERS else _best.__wrapped__)(accept, offered)
     if best is None:
-        raise NotAcceptable(f"The header Accept is {quoted(accept or '')}: offered are {', '.join(offered)}.")
+        raise NotAcceptable(f"The header Accept is {quoted(accept)}: offered are {', '.join(offered)}.")
     return best
 
 
@@ -50,7 +59,9 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
 
 @lru_cache
 def _best(accept: str, offered: tuple[str, ...]) -> str | None:
-    """Return the best media type for a header, remembered because clients send the same one each time."""
+    """Return the best media type for a header; None if it takes none."""
+    # Java's own client sends `*; q=.2`, and means `*/*;q=0.2`.
+    accept = _BARE_WILDCARD.sub("*/*", _BARE_QUALITY.sub("q=0.", accept))
     # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
     named = parse_accept_header(accept, MIMEAccept)
     accepted = MIMEAccept([(media_type.partition(";")[0], quality) for media_type, quality in named])

@@ -1,7 +1,8 @@
 """Conditional requests: `If-Match` and `If-None-Match` (RFC 9110 section 13.1).
 
-An entity tag of ours is the value's tag; that of the JSON representation has a suffix. Either is taken for a condition,
-because both stand for the same value.
+An entity tag of ours is the value's tag; that of the JSON representation has a suffix. A write takes either, because both
+stand for the same value. A GET or HEAD takes only that of the representation that it would send: to answer 304 for
+another one would make a cache show JSON in the place of bytes.
 """
 
 import re
@@ -11,28 +12,36 @@ from flask import request
 from models.change import ANY, UNCONDITIONAL, Condition, Tags
 from models.errors import quoted
 from resources.errors import InvalidCondition
+from resources.media_types import JSON
 
 
 MATCH = "If-Match"
 NONE_MATCH = "If-None-Match"
 JSON_SUFFIX = "-json"
-_ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-CONDITION_PATTERN = rf"^(\*|{_ENTITY_TAG}(,[ \t]*{_ENTITY_TAG})*)$"
+_STRONG_TAG = r'"[\x21\x23-\x7e\x80-\xff]*"'
+_ENTITY_TAG = rf"(?:W/)?{_STRONG_TAG}"
+PATTERNS = {
+    MATCH: rf"^(\*|{_STRONG_TAG}(,[ \t]*{_STRONG_TAG})*)$",
+    NONE_MATCH: rf"^(\*|{_ENTITY_TAG}(,[ \t]*{_ENTITY_TAG})*)$",
+}
 _LIST = re.compile(rf"\s*(?:{_ENTITY_TAG}\s*)?(?:,\s*(?:{_ENTITY_TAG}\s*)?)*")
-_OURS = re.compile(rf'(?P<weak>W/)?"(?P<tag>[0-9a-f]{{40}})(?:{JSON_SUFFIX})?"')
+# A proxy that compresses may add a suffix of its own, and does not take it off a request.
+_OURS = re.compile(
+    rf'(?P<weak>W/)?"(?P<tag>[0-9a-f]{{40}})(?P<json>{JSON_SUFFIX})?(?:(?:--?|;)(?:gzip|br|deflate|zstd))?"'
+)
 
 
-def read_condition() -> Condition:
+def read_condition(representation: str | None = None) -> Condition:
     """Return the condition of the current request.
 
-    :raises InvalidCondition: a header is neither ``*`` nor a list of entity tags
+    :param representation: the media type that a GET or HEAD would send; None for a write
+    :raises InvalidCondition: a header is neither ``*`` nor a list of entity tags, or If-Match has a weak one
     """
-    # If-Match compares strongly: a weak tag never matches. If-None-Match compares weakly (RFC 9110 section 8.8.3.2).
     headers = request.headers
     match, none_match = headers.get(MATCH), headers.get(NONE_MATCH)
     if match is None and none_match is None:
         return UNCONDITIONAL
-    return Condition(_tags(MATCH, match, weak=False), _tags(NONE_MATCH, none_match, weak=True))
+    return Condition(_tags(MATCH, match, representation), _tags(NONE_MATCH, none_match, representation))
 
 
 def read_collection_condition() -> Condition:
@@ -75,11 +84,21 @@ def tag_in(text: str) -> str | None:
     return ours["tag"] if ours and not ours["weak"] else None
 
 
-def _tags(name: str, header: str | None, *, weak: bool) -> Tags:
+def _tags(name: str, header: str | None, representation: str | None) -> Tags:
     if header is None:
         return None
     if header.strip() == "*":
         return ANY
     if not _LIST.fullmatch(header) or '"' not in header:
         raise InvalidCondition(f'{name} is {quoted(header)}: it must be * or a list of entity tags, such as "abc".')
-    return frozenset(ours["tag"] for ours in _OURS.finditer(header) if weak or not ours["weak"])
+    # If-Match compares strongly, so that a weak tag never matches (RFC 9110 section 8.8.3.2).
+    if name == MATCH and "W/" in re.sub(r'"[^"]*"', '""', header):
+        raise InvalidCondition(
+            f"{name} has a weak entity tag, W/..., which never matches: a proxy that compresses makes tags weak. "
+            "Send the tag without W/."
+        )
+    return frozenset(
+        ours["tag"]
+        for ours in _OURS.finditer(header)
+        if representation is None or (ours["json"] is not None) == (representation == JSON)
+    )

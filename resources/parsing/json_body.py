@@ -1,5 +1,6 @@
 """JSON bodies (RFC 8259), read strictly: in UTF-8, and no name twice in one object."""
 
+import codecs
 import json
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +17,9 @@ class Repeated(list[tuple[str, Any]]):
     """The members of a JSON object that names one of them twice."""
 
 
-def is_json(*media_types: str) -> bool:
-    """Return whether the body of the current request has one of these media types, in UTF-8."""
-    return request.mimetype in media_types and request.mimetype_params.get("charset", "utf-8").lower() == "utf-8"
+def is_a(*media_types: str) -> bool:
+    """Return whether the body of the current request has one of these media types, in UTF-8 by any of its names."""
+    return request.mimetype in media_types and _is_utf8(request.mimetype_params.get("charset", "utf-8"))
 
 
 def read_object(*media_types: str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_object(*media_types: str) -> dict[str, Any]:
     :raises UnsupportedBody: it has another one
     :raises InvalidBody: it is not an object, or names a member twice
     """
-    if not is_json(*media_types):
+    if not is_a(*media_types):
         raise unsupported(*media_types)
     return unique(parse_object(read_bytes()), InvalidBody)
 
@@ -63,10 +64,18 @@ def parse_object(text: bytes) -> list[tuple[str, Any]]:
     return parsed if isinstance(parsed, Repeated) else list(parsed.items())
 
 
+def _is_utf8(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name in {"utf-8", "ascii"}
+    except LookupError:
+        return False
+
+
 def _parsed(text: bytes, named: Callable[[list[tuple[str, Any]]], object]) -> object:
     try:
         # Not orjson, which keeps the last of two members with one name without a word.
-        return json.loads(text.decode(), object_pairs_hook=named)
+        # Editors may put a byte order mark first, which RFC 8259 section 8.1 lets a reader ignore.
+        return json.loads(text.removeprefix(codecs.BOM_UTF8).decode(), object_pairs_hook=named)
     except UnicodeDecodeError as error:
         raise InvalidBody(f"The body is not UTF-8 at byte {error.start}.", position=error.start) from None
     except json.JSONDecodeError as error:

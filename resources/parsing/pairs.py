@@ -3,10 +3,10 @@
 from flask import request
 
 from models.entry import unique, values_from_json
-from resources.errors import InvalidPairs
-from resources.media_types import FORM, JSON
+from resources.errors import InvalidBody, InvalidPairs
+from resources.media_types import FORM, JSON, NDJSON
 from resources.parsing.body import read_bytes
-from resources.parsing.json_body import is_json, parse_object, unsupported
+from resources.parsing.json_body import is_a, parse_object, unsupported
 from resources.parsing.parameters import EXPIRE_IN
 from resources.parsing.urlencoded import parse_pairs
 
@@ -34,10 +34,16 @@ def read_put() -> tuple[dict[str, bytes], int | None]:
 
 def _body_pairs() -> list[tuple[str, bytes]]:
     body = read_bytes()
-    if is_json(JSON):
+    if not body:
+        # Some clients name a media type whether there is a body or not.
+        return []
+    if is_a(JSON):
         return values_from_json(parse_object(body))
-    if request.mimetype == FORM:
-        return [(key, value.encode()) for key, value in parse_pairs(body)]
-    if body or request.mimetype:
-        raise unsupported(JSON, FORM)
-    return []
+    if not is_a(FORM):
+        raise unsupported(JSON, FORM, NDJSON)
+    if b"\n" in body or b"\r" in body:
+        raise InvalidBody(
+            "The form has a raw line break, so it is no form: in one a line break is %0A. To store the lines of a file "
+            "as one value use PUT /keys/{key}; curl takes --data-urlencode for a form."
+        )
+    return [(key, value.encode()) for key, value in parse_pairs(body)]

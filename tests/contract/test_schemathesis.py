@@ -30,7 +30,7 @@ from api.settings import Settings
 from models.entry import MAX_KEY_BYTES
 from models.tokens import SCOPES, Tokens
 from resources.media_types import NDJSON
-from resources.parsing.conditions import CONDITION_PATTERN, MATCH, NONE_MATCH
+from resources.parsing.conditions import PATTERNS
 from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
 from tests.conftest import PREFIX, server_of
@@ -96,7 +96,7 @@ def right_for_the_document_alone(case: Case) -> bool:
     headers: dict[str, str] = dict(case.headers or {})
     # Schemathesis 4.32.5 makes no right value of a header whose pattern asks for more than letters and digits in its
     # coverage phase, and takes a wrong one for it. (In the fuzzing phase it makes them.)
-    if any(not re.match(CONDITION_PATTERN, headers.get(name, "*")) for name in (MATCH, NONE_MATCH)):
+    if any(not re.match(pattern, headers.get(name, "*")) for name, pattern in PATTERNS.items()):
         return True
     match case.operation.label:
         case "PUT /keys":
@@ -195,7 +195,7 @@ def ask(client: Redis, case: Case, answered: Answered, base_url: str | None = No
     if case.media_type == NDJSON and is_right(case):
         # Neither a condition nor an expiry is for lines, but parameters belong to an operation and not to a media type.
         case.query = {}
-        for name in (MATCH, NONE_MATCH):
+        for name in PATTERNS:
             case.headers.pop(name, None)
     for media_type in accepted(case):
         plant(client, case)
