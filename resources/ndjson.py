@@ -29,8 +29,8 @@ def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
     for batch in batches:
         if batch:
             count += len(batch)
-            # Encoded at once and cut afterwards, in a tenth of the time: in a JSON string a quotation mark has a
-            # backslash before it, so what is cut at stands nowhere else.
+            # Encoded at once and then split: in a JSON string a quotation mark has a backslash before it, so what it
+            # is split at stands nowhere else.
             lines = orjson.dumps(_shown(batch))[1:-1]
             yield lines.replace(b'},{"key":', b'}\n{"key":') + b"\n"
     yield b'{"count":%d}\n' % count
@@ -115,7 +115,7 @@ class Import:
 
 def _shown(batch: list[Record]) -> list[dict[str, Any]]:
     try:
-        # Nearly always text, which takes no call of ours (an export: a tenth of its CPU time).
+        # Nearly always text, which needs no call for each record.
         return [
             {"key": key.decode(), "value": value.decode()}
             if expires_at is None

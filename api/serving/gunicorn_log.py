@@ -17,8 +17,8 @@ class ServerLog(Statsd):
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Send what Gunicorn measures of a request: at once, not in three datagrams.
 
-        With settings for `logging` Gunicorn believes that its access log is wanted, and gathers a hundred variables for
-        each line that nobody writes (a GET of one key: 10 % more CPU time). Whoever asks for it gets it.
+        With settings for `logging` Gunicorn takes its access log to be wanted, and gathers a hundred variables for a
+        line that nobody writes. If its option for an access log is set the line is written.
 
         :param resp: its response
         :param req: its request

@@ -39,7 +39,7 @@ log = logging.getLogger(f"{LOGGER}.metrics")
 class Metrics:
     """Sends what was measured, of many requests at once, and at most half a second late.
 
-    A system call for each request costs more CPU time than all else about its metrics. The host is resolved in a
+    The host is resolved in a
     background thread, so that slow DNS never delays a request; until then metrics are dropped.
 
     :param address: the statsd server
@@ -59,7 +59,7 @@ class Metrics:
     def send(self, lines: Callable[[], str]) -> None:
         """Buffer lines, and send them with others.
 
-        :param lines: writes them as statsd reads them; called for many requests at once, which takes half the time
+        :param lines: writes them as statsd reads them; called later, for many requests at once
         """
         self._waiting.append(lines)
         if len(self._waiting) >= MAX_WAITING:
