@@ -17,9 +17,9 @@ from api.telemetry.record import add_pool_wait, register_records
 from models.store import Store
 from models.valkey.connection import connect
 from resources import health, keys
-from resources.extensions import METRICS, SLOTS, STORE
+from resources.extensions import METRICS, STORE, STREAM_LIMITER
 from resources.parsing.path import KeyConverter, check_path
-from resources.responses import Slots
+from resources.responses import StreamLimiter
 
 
 def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
@@ -37,7 +37,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.extensions[METRICS] = metrics
     app.extensions[STORE] = store
-    app.extensions[SLOTS] = Slots(settings.max_lists)
+    app.extensions[STREAM_LIMITER] = StreamLimiter(settings.max_lists)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter

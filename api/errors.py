@@ -16,7 +16,7 @@ from models import errors
 from models.errors import quoted
 from resources import errors as http
 from resources.extensions import REQUEST_ID
-from resources.responses import Answer
+from resources.responses import BytesResponse
 
 
 PROBLEM_JSON = "application/problem+json"
@@ -106,12 +106,12 @@ def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
     app.register_error_handler(Exception, internal_error)
 
 
-def request_error(error: errors.RequestError) -> Answer:
+def request_error(error: errors.RequestError) -> BytesResponse:
     """Answer an error of the client."""
     return problem_response(PROBLEMS[type(error)], str(error), **error.members)
 
 
-def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> Answer:
+def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> BytesResponse:
     """Answer what is not the client's fault and may pass, and log the cause."""
     problem = PROBLEMS[type(error)]
     log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
@@ -122,12 +122,12 @@ def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailab
     return response
 
 
-def not_found(_: NotFound) -> Answer:
+def not_found(_: NotFound) -> BytesResponse:
     """Answer a URL that leads nowhere."""
     return problem_response(NOT_FOUND, f"There is nothing at {quoted(request.path)}. The documentation is at /.")
 
 
-def method_not_allowed(error: MethodNotAllowed) -> Answer:
+def method_not_allowed(error: MethodNotAllowed) -> BytesResponse:
     """Answer a method that a URL does not have."""
     allowed = ", ".join(sorted(error.valid_methods or ()))
     response = problem_response(METHOD_NOT_ALLOWED, f"{request.method} is not allowed here; allowed: {allowed}.")
@@ -135,20 +135,20 @@ def method_not_allowed(error: MethodNotAllowed) -> Answer:
     return response
 
 
-def http_error(error: HTTPException) -> Answer:
+def http_error(error: HTTPException) -> BytesResponse:
     """Answer any other error of Flask or Werkzeug, named after its status."""
     status = HTTPStatus(error.code or INTERNAL.status)
     problem = Problem(status.value, status.name.lower(), error.name)
     return problem_response(problem, error.description or error.name)
 
 
-def internal_error(error: Exception) -> Answer:
+def internal_error(error: Exception) -> BytesResponse:
     """Answer what nobody foresaw, and log where it happened."""
     log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
     return problem_response(INTERNAL, "The service has a fault. Its log says more under this request id.")
 
 
-def problem_response(problem: Problem, detail: str, **members: object) -> Answer:
+def problem_response(problem: Problem, detail: str, **members: object) -> BytesResponse:
     """Make the answer for a problem.
 
     :param problem: status, code and title
@@ -157,7 +157,7 @@ def problem_response(problem: Problem, detail: str, **members: object) -> Answer
     """
     document = problem_document(problem, detail, request.environ[REQUEST_ID]) | members
     body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-    response = Answer(body, problem.status, PROBLEM_JSON)
+    response = BytesResponse(body, problem.status, PROBLEM_JSON)
     response.headers.extend(problem.headers)
     return response
 

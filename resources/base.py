@@ -8,8 +8,8 @@ from flask_restx import Resource
 
 from models.store import Store
 from models.tokens import Token
-from resources.extensions import IS_STOPPING, SLOTS, STORE
-from resources.responses import Slots
+from resources.extensions import IS_STOPPING, STORE, STREAM_LIMITER
+from resources.responses import StreamLimiter
 
 
 class StoreResource(Resource):
@@ -63,10 +63,10 @@ class KeyResource(StoreResource):
             self.token.require(scopes)
 
     @property
-    def slots(self) -> Slots:
+    def stream_limiter(self) -> StreamLimiter:
         """How many long lists may be sent at a time."""
-        slots: Slots = current_app.extensions[SLOTS]
-        return slots
+        limiter: StreamLimiter = current_app.extensions[STREAM_LIMITER]
+        return limiter
 
     @property
     def store(self) -> Store:

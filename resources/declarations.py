@@ -14,7 +14,7 @@ from resources.parsing.conditions import MATCH, NONE_MATCH, PATTERNS
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 NOT_MODIFIED = "The client has this value already: If-None-Match names it."
-PROBLEMS = {
+STATUS_DESCRIPTIONS = {
     400: "The request is wrong: the detail says what came and what was expected. Nothing was changed.",
     401: "The service has tokens, and the request has none, or one that is not known.",
     403: "The token may not do this.",
@@ -75,7 +75,11 @@ def answers(
             responses[status] = (NOT_MODIFIED, None, {"headers": {**REQUEST_ID, **(headers or {})}})
             continue
         problem_model = PROBLEM if model is not None else None
-        responses[status] = (PROBLEMS[status], problem_model, {"headers": {**REQUEST_ID, **problem_headers(status)}})
+        responses[status] = (
+            STATUS_DESCRIPTIONS[status],
+            problem_model,
+            {"headers": {**REQUEST_ID, **problem_headers(status)}},
+        )
     declared: Callable[[Verb], Verb] = ns.doc(responses=responses)
     return declared
 

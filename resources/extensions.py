@@ -1,7 +1,7 @@
 """Under which names an application and a request keep what others need; it imports nothing: servers read it too."""
 
 STORE = "flaskvstore.store"
-SLOTS = "flaskvstore.slots"
+STREAM_LIMITER = "flaskvstore.stream_limiter"
 IS_STOPPING = "flaskvstore.is_stopping"
 METRICS = "flaskvstore.metrics"
 

@@ -7,7 +7,7 @@ from models.schema import HEALTH
 from resources.base import StoreResource
 from resources.declarations import answers
 from resources.parsing.parameters import parse_query
-from resources.responses import Answer, json_response
+from resources.responses import BytesResponse, json_response
 
 
 ns = Namespace("health", path="/health", description="Is the service well?")
@@ -21,13 +21,13 @@ class Liveness(StoreResource):
     metric_name = "live"
 
     @answers(ns, HEALTH, "It does.", 400)
-    def get(self) -> Answer:
+    def get(self) -> BytesResponse:
         """Check that the service runs; the store is not asked."""
         parse_query()
         return json_response({"status": "ok"})
 
     @answers(ns, None, "It does; there is no body.", 400)
-    def head(self) -> Answer:
+    def head(self) -> BytesResponse:
         """Check that the service runs, without a body."""
         return self.get()
 
@@ -40,7 +40,7 @@ class Readiness(StoreResource):
     metric_name = "ready"
 
     @answers(ns, HEALTH, "They would.", 400, 503)
-    def get(self) -> Answer:
+    def get(self) -> BytesResponse:
         """Check that the store answers, and that the service is not about to stop."""
         parse_query()
         if self.is_stopping:
@@ -49,6 +49,6 @@ class Readiness(StoreResource):
         return json_response({"status": "ok"})
 
     @answers(ns, None, "They would; there is no body.", 400, 503)
-    def head(self) -> Answer:
+    def head(self) -> BytesResponse:
         """Check that the store answers, without a body."""
         return self.get()

@@ -37,7 +37,7 @@ from resources.parsing.parameters import (
 from resources.parsing.patch import read_patch
 from resources.parsing.transaction import read_transaction, scopes_of
 from resources.representations import negotiate, represent
-from resources.responses import Answer, cached, json_response, list_response, object_chunks
+from resources.responses import BytesResponse, cached, json_response, list_response, object_chunks
 
 
 ns = Namespace("keys", path="/", description="Keys and their values.")
@@ -75,7 +75,7 @@ class KeyCollection(KeyResource):
 
     @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, NDJSON])
     @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
-    def get(self) -> Answer:
+    def get(self) -> BytesResponse:
         """List keys and values.
 
         Without `limit` everything is streamed, however much it is. A key that is there throughout is never missed.
@@ -84,31 +84,31 @@ class KeyCollection(KeyResource):
         """
         if negotiate(JSON, NDJSON) == NDJSON:
             (pattern,) = parse_query(FILTER)
-            return list_response(export_lines(self.store.export_records(pattern)), NDJSON, self.slots)
+            return list_response(export_lines(self.store.export_records(pattern)), NDJSON, self.stream_limiter)
         pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
         if limit is None and cursor is None:
-            return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON, self.slots)
+            return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON, self.stream_limiter)
         limit = limit or DEFAULT_LIMIT
         following, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
-        response = list_response(object_chunks(entries), JSON, self.slots)
+        response = list_response(object_chunks(entries), JSON, self.stream_limiter)
         if following:
             response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=following))
         return response
 
     @ns.doc(params=documented(FILTER))
     @key_answers(ns, None, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
-    def head(self) -> Answer:
+    def head(self) -> BytesResponse:
         """Count keys."""
         (pattern,) = parse_query(FILTER)
         # Without a body, and so without the length of one.
-        response = cached(Answer(content_type=JSON))
+        response = cached(BytesResponse(content_type=JSON))
         response.headers.add("Total-Count", str(self.store.count(pattern)))
         return response
 
     @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL}, consumes=[JSON, FORM, NDJSON])
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
     @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
-    def put(self) -> Answer:
+    def put(self) -> BytesResponse:
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
         The pairs come from a JSON object, from a form body, or from the query string, where each name but `expire_in`
@@ -127,7 +127,7 @@ class KeyCollection(KeyResource):
 
     @ns.expect((TRANSACTION, "What to do."))
     @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415)
-    def post(self) -> Answer:
+    def post(self) -> BytesResponse:
         """Check, read, write and delete keys in one atomic step: a transaction.
 
         `if` says for each key that it must have the value with this ETag, must exist (`"*"`), or must not (null); `get`
@@ -144,7 +144,7 @@ class KeyCollection(KeyResource):
 
     @ns.doc(params=documented(FILTER_TO_DELETE))
     @key_answers(ns, DELETED, "They are deleted.")
-    def delete(self) -> Answer:
+    def delete(self) -> BytesResponse:
         """Delete all keys, or those that a filter matches."""
         (pattern,) = parse_query(FILTER_TO_DELETE)
         refuse_condition()
@@ -168,7 +168,7 @@ class KeyItem(KeyResource):
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
-    def get(self, key: str) -> Answer:
+    def get(self, key: str) -> BytesResponse:
         """Read one key.
 
         With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes.
@@ -180,14 +180,14 @@ class KeyItem(KeyResource):
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, None, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
-    def head(self, key: str) -> Answer:
+    def head(self, key: str) -> BytesResponse:
         """Check whether a key exists."""
-        response: Answer = self.get(key)
+        response: BytesResponse = self.get(key)
         return response
 
     @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY}, consumes=[BYTES, TEXT])
     @key_answers(ns, STORED, "It is written.", 409, 412, 413, headers=ETAG)
-    def put(self, key: str) -> Answer:
+    def put(self, key: str) -> BytesResponse:
         """Store one key: the bytes of the body are its value.
 
         `If-Match` makes it a compare-and-set, `If-Match: *` an update of what exists, `If-None-Match: *` a creation.
@@ -203,7 +203,7 @@ class KeyItem(KeyResource):
     @ns.doc(params=CONDITIONS, consumes=list(PATCH_TYPES), produces=list(ITEM_TYPES))
     @ns.expect((CHANGE, "The change."))
     @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, headers=OF_AN_ITEM)
-    def patch(self, key: str) -> Answer:
+    def patch(self, key: str) -> BytesResponse:
         """Change one key: increment it, append to it, or set or remove its expiry.
 
         An increment and an append make the key if it is missing, and leave its expiry as it is unless they say
@@ -215,7 +215,7 @@ class KeyItem(KeyResource):
 
     @ns.doc(params=CONDITIONS)
     @key_answers(ns, DELETED, "It is deleted.", 404, 409, 412)
-    def delete(self, key: str) -> Answer:
+    def delete(self, key: str) -> BytesResponse:
         """Delete one key."""
         parse_query()
         self.store.delete(key, condition=read_condition())

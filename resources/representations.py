@@ -14,7 +14,7 @@ from models.errors import PreconditionFailed, quoted
 from resources.errors import NotAcceptable
 from resources.media_types import JSON
 from resources.parsing.conditions import entity_tag
-from resources.responses import Answer, cached, json_response
+from resources.responses import BytesResponse, cached, json_response
 
 
 REMEMBERED_CHARACTERS = 500
@@ -38,7 +38,7 @@ def negotiate(*offered: str) -> str:
     return best
 
 
-def represent(key: str, value: Value, media_type: str, condition: Condition) -> Answer:
+def represent(key: str, value: Value, media_type: str, condition: Condition) -> BytesResponse:
     """Return the response that shows a key, or 304.
 
     :param condition: that of a GET or HEAD
@@ -50,7 +50,7 @@ def represent(key: str, value: Value, media_type: str, condition: Condition) -> 
     if condition.holds(tag):
         response = _whole(key, value.content, media_type)
     else:
-        response = Answer(status=HTTPStatus.NOT_MODIFIED)
+        response = BytesResponse(status=HTTPStatus.NOT_MODIFIED)
     cached(response).headers.add("ETag", entity_tag(tag, json=media_type == JSON))
     if value.expire_in is not None:
         response.headers.add("Expire-In", str(value.expire_in))
@@ -69,10 +69,10 @@ def _best(accept: str, offered: tuple[str, ...]) -> str | None:
     return best if accepted.quality(best) else None
 
 
-def _whole(key: str, content: bytes, media_type: str) -> Answer:
+def _whole(key: str, content: bytes, media_type: str) -> BytesResponse:
     if media_type == JSON:
         return json_response({key: value_to_json(content)})
-    response = Answer(content, content_type=media_type)
+    response = BytesResponse(content, content_type=media_type)
     # The bytes are anybody's: a browser must not run them.
     response.headers.add("Content-Security-Policy", "sandbox")
     return response

@@ -18,7 +18,7 @@ from resources.media_types import JSON
 WHOLE_BYTES = 64 * 1024
 
 
-class Answer(Response):
+class BytesResponse(Response):
     """A response of ours, whose headers are complete and whose body is bytes.
 
     Werkzeug would copy and search the headers once more for each.
@@ -43,15 +43,15 @@ class Answer(Response):
         return self.headers
 
 
-def json_response(body: Any) -> Answer:
+def json_response(body: Any) -> BytesResponse:
     """Send JSON.
 
     :param body: what to encode
     """
-    return Answer(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
+    return BytesResponse(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
-class Slots:
+class StreamLimiter:
     """How many long lists a worker may send at a time: each of them holds memory for as long as its client reads.
 
     :param limit: how many
@@ -61,65 +61,65 @@ class Slots:
         self._limit = limit
         self._free = BoundedSemaphore(limit)
 
-    def take(self) -> None:
-        """Take a slot.
+    def acquire(self) -> None:
+        """Count one more list.
 
-        :raises TooManyLists: none is free
+        :raises TooManyLists: as many are being sent already
         """
         if not self._free.acquire(blocking=False):
             raise TooManyLists(self._limit)
 
-    def give_back(self) -> None:
-        """Free a slot that was taken."""
+    def release(self) -> None:
+        """Count one list less."""
         self._free.release()
 
 
-class LongList:
-    """The body of a long list, which has a slot until it is closed, whether it was sent or not.
+class LimitedStream:
+    """The body of a long list, which is counted until it is closed, whether it was sent or not.
 
     :param head: its start
     :param rest: what comes after, some at a time
-    :param slots: those of this worker
-    :raises TooManyLists: none is free
+    :param limiter: counts those of this worker
+    :raises TooManyLists: as many as allowed are being sent already
     """
 
-    def __init__(self, head: bytes, rest: Generator[bytes], slots: Slots) -> None:
-        slots.take()
+    def __init__(self, head: bytes, rest: Generator[bytes], limiter: StreamLimiter) -> None:
+        limiter.acquire()
         self._chunks = chain([head], rest)
         self._rest = rest
-        self._slots: Slots | None = slots
+        self._limiter: StreamLimiter | None = limiter
 
     def __iter__(self) -> Iterator[bytes]:
         return self._chunks
 
     def close(self) -> None:
-        """Release what the list is read from, and its slot."""
-        if self._slots is not None:
-            self._slots.give_back()
-            self._slots = None
+        """Release what the list is read from, and make room for another list."""
+        if self._limiter is not None:
+            self._limiter.release()
+            self._limiter = None
             self._rest.close()
 
 
-def list_response(chunks: Generator[bytes], media_type: str, slots: Slots) -> Answer:
-    """Send a list of any length.
+def list_response(chunks: Generator[bytes], media_type: str, limiter: StreamLimiter) -> BytesResponse:
+    """Return a list of any length.
 
     Its start is read before anything is sent, so that a store that is down gives an error and not half an answer. If it
     fails later the stream breaks off without its last chunk.
 
     :param chunks: the body, some at a time
-    :param media_type: what it is
-    :param slots: where a long one takes its slot
-    :raises TooManyLists: it is long, and no slot is free
+    :param media_type: its media type
+    :param limiter: counts long lists
+    :raises TooManyLists: it is long, and as many as allowed are being sent already
     """
     head = bytearray()
     for chunk in chunks:
         head += chunk
         if len(head) > WHOLE_BYTES:
-            return cached(Answer(LongList(bytes(head), chunks, slots), content_type=media_type))
-    return cached(Answer(bytes(head), content_type=media_type))
+            return cached(BytesResponse(LimitedStream(bytes(head), chunks, limiter), content_type=media_type))
+    return cached(BytesResponse(bytes(head), content_type=media_type))
 
 
-def cached(response: Answer) -> Answer:
+def cached(response: BytesResponse) -> BytesResponse:
     """Tell caches that they have to ask each time, and that the answer depends on what the client accepts.
 
     :param response: an answer to GET or HEAD

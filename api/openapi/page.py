@@ -8,7 +8,7 @@ from werkzeug.exceptions import NotFound
 
 
 # style-src needs no 'unsafe-inline': Swagger UI styles through the DOM. Its icons are data: URLs.
-POLICY = (
+PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -25,7 +25,7 @@ FOLDERS = {
 def documentation_page() -> Response:
     """Give the page."""
     response = send_from_directory(PAGE, "index.html")
-    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
 

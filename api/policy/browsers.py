@@ -16,10 +16,10 @@ SECURITY_HEADERS = [
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
-POLICY = "Content-Security-Policy"
+POLICY_HEADER = "Content-Security-Policy"
 # For whatever has no policy of its own.
-NOTHING = (POLICY, "default-src 'none'; frame-ancestors 'none'")
-METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
+NOTHING = (POLICY_HEADER, "default-src 'none'; frame-ancestors 'none'")
+CORS_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
 SENT_HEADERS = ("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id")
 READ_HEADERS = (
     *("ETag", "Expire-In", "Link", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
@@ -39,7 +39,7 @@ def register_security_headers(app: Flask) -> None:
 
     def secured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            policy = [] if POLICY in dict(headers) else [NOTHING]
+            policy = [] if POLICY_HEADER in dict(headers) else [NOTHING]
             return start_response(status, [*headers, *SECURITY_HEADERS, *policy], *exc_info)
 
         return inner(environ, start)
@@ -56,7 +56,7 @@ def register_cors(app: Flask, origins: tuple[str, ...]) -> None:
     CORS(
         app,
         origins=list(origins),
-        methods=METHODS,
+        methods=CORS_METHODS,
         allow_headers=SENT_HEADERS,
         expose_headers=READ_HEADERS,
         max_age=MAX_AGE_SECONDS,

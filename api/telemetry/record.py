@@ -30,7 +30,7 @@ REQUEST_ID_HEADER = "X-Request-Id"
 RULE_VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 OTHER_RESOURCE = "documentation"
 NO_RESOURCE = "none"
-METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
+MEASURED_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS")
 OTHER_METHOD = "other"
 WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -107,7 +107,7 @@ class RequestRecord:
         :param name: from a template of :mod:`api.telemetry.metrics` and its parts to a name
         """
         resource = NO_RESOURCE if self._rule is None else getattr(self._resource, "metric_name", OTHER_RESOURCE)
-        method = self._method if self._method in METHODS else OTHER_METHOD
+        method = self._method if self._method in MEASURED_METHODS else OTHER_METHOD
         request = name(REQUEST, resource=resource, method=method, status=self._status)
         lines = (
             f"{request}:{self._seconds * 1000:.3f}|ms\n"

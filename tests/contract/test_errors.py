@@ -57,7 +57,7 @@ ROOTS = [errors.RequestError, errors.StoreError, errors.TokenError]
 OURS = [*leaves(errors.RequestError), *leaves(errors.StoreError), errors.TokensUnusable]
 
 # Every public method of the store, as one uses it.
-METHODS: dict[str, Callable[[Store], Any]] = {
+OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "get": lambda store: store.get("key"),
     "put": lambda store: store.put({"key": b""}),
     "put_one": lambda store: store.put_one("key", b""),
@@ -112,16 +112,16 @@ class TestTheTable:
 class TestTheStore:
     def test_every_method_is_tried(self) -> None:
         public = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
-        assert public - {"check", "within"} == set(METHODS)  # these two ask nobody
+        assert public - {"check", "within"} == set(OPERATIONS)  # these two ask nobody
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", OPERATIONS)
     @pytest.mark.parametrize(
         "theirs",
         [exceptions.ConnectionError("secret"), exceptions.TimeoutError("secret"), exceptions.ResponseError("secret")],
     )
     def test_no_method_lets_an_error_of_redis_py_through(self, method: str, theirs: Exception) -> None:
         with pytest.raises(errors.StoreError) as caught:
-            METHODS[method](broken_store(theirs))
+            OPERATIONS[method](broken_store(theirs))
         assert "secret" not in str(caught.value)
 
     def test_a_deletion_that_fails_half_way_says_so(
