@@ -52,6 +52,7 @@ STORED = SchemaModel(
                 "minimum": 0,
                 "description": "Of an import: records that have expired meanwhile.",
             },
+            "failed": {"type": "integer", "minimum": 0, "description": "Of an import: lines that are wrong."},
             "errors": {
                 "type": "array",
                 "maxItems": 100,

@@ -32,8 +32,8 @@ STATUS_DESCRIPTIONS = {
 CONDITIONS = {
     name: {
         "in": "header",
-        "description": f"{meaning} An ETag, a list of them, or `*` for any value (RFC 9110). A write takes the ETag of any "
-        "representation, GET and HEAD that of the one that they would send.",
+        "description": f"{meaning} An ETag, a list of them, or `*` for any value (RFC 9110). A write takes the ETag of "
+        "any representation, GET and HEAD that of the one that they would send.",
         "type": "string",
         "pattern": PATTERNS[name],
         # Not x-example, which Swagger UI would fill in and send.

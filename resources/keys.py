@@ -12,7 +12,7 @@ from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRAN
 from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
 from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
-from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON, PATCH_TYPES, TEXT
+from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_bytes
 from resources.parsing.conditions import (
@@ -21,6 +21,7 @@ from resources.parsing.conditions import (
     read_condition,
     refuse_condition,
 )
+from resources.parsing.json_body import is_a
 from resources.parsing.pairs import read_put
 from resources.parsing.parameters import (
     CURSOR,
@@ -73,18 +74,19 @@ class KeyCollection(KeyResource):
     # A transaction says in its body what it does.
     scopes: ClassVar = {"GET": (READ,), "HEAD": (READ,), "PUT": (WRITE,), "POST": (), "DELETE": (DELETE,)}
 
-    @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, NDJSON])
+    @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, *NDJSON_TYPES])
     @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
     def get(self) -> BytesResponse:
         """List keys and values.
 
         Without `limit` everything is streamed, however much it is. A key that is there throughout is never missed.
         With `Accept: application/x-ndjson` it is an export: one `{"key": ..., "value": ..., "expires_at": ...}` a line,
-        which takes no other parameter than `filter`.
+        and `{"count": ...}` at the end. It takes no other parameter than `filter`.
         """
-        if negotiate(JSON, NDJSON) == NDJSON:
+        media_type = negotiate(JSON, *NDJSON_TYPES)
+        if media_type != JSON:
             (pattern,) = parse_query(FILTER)
-            return list_response(export_lines(self.store.export_records(pattern)), NDJSON, self.stream_limiter)
+            return list_response(export_lines(self.store.export_records(pattern)), media_type, self.stream_limiter)
         pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
         if limit is None and cursor is None:
             return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON, self.stream_limiter)
@@ -105,7 +107,7 @@ class KeyCollection(KeyResource):
         response.headers.add("Total-Count", str(self.store.count(pattern)))
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL}, consumes=[JSON, FORM, NDJSON])
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL}, consumes=[JSON, FORM, *NDJSON_TYPES])
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
     @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
     def put(self) -> BytesResponse:
@@ -114,10 +116,10 @@ class KeyCollection(KeyResource):
         The pairs come from a JSON object, from a form body, or from the query string, where each name but `expire_in`
         is a key: `PUT /keys?my_name=my_value&expire_in=60`.
         A body of the type `application/x-ndjson`, one record a line as GET exports them, is imported line by line in
-        bounded memory instead; the answer then also has `skipped`, for records that have expired meanwhile, and
-        `errors`, for lines that are wrong.
+        bounded memory instead; the answer then also has `skipped`, for records that have expired meanwhile, `failed`,
+        for lines that are wrong, and `errors`, with the first hundred of those.
         """
-        if request.mimetype == NDJSON:
+        if is_a(*NDJSON_TYPES):
             parse_query()
             refuse_condition()
             return json_response(Import(self.store).run())

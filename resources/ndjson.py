@@ -47,7 +47,7 @@ class Import:
         self._errors: list[dict[str, Any]] = []
         self._batch: list[Record] = []
         self._batch_bytes = 0
-        # Lines with a record, wrong ones included, since the start or the last line with a count.
+        # Lines since the start or the last one with a count, blank ones aside.
         self._counted = 0
 
     def run(self) -> dict[str, Any]:
@@ -76,12 +76,12 @@ class Import:
         }
 
     def _take(self, number: int, line: bytes | None) -> None:
+        self._counted += 1
         try:
             members = _members(line)
             if members.keys() == {"count"}:
                 self._check_count(members["count"])
                 return
-            self._counted += 1
             record = _record(members)
             self._store.check(record)
         except RequestError as error:
@@ -93,7 +93,7 @@ class Import:
             self._batch_bytes += len(record[1])
 
     def _check_count(self, count: object) -> None:
-        counted, self._counted = self._counted, 0
+        counted, self._counted = self._counted - 1, 0
         if count != counted:
             raise InvalidBody(f"The file is not whole: its last line counts {count} records, and {counted:,} came.")
 
@@ -158,7 +158,7 @@ def _refuse_other_formats(line: bytes | None) -> None:
         raise InvalidBody(f"The body is no NDJSON, one JSON object a line. Its first line: {error}") from None
     if not members.keys() & {"key", "count"}:
         raise InvalidBody(
-            'The body is no export: its first line has no "key". For an object of pairs use application/json.'
+            'The body is no NDJSON of records: its first line has no "key". Send pairs as application/json.'
         )
 
 

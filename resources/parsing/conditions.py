@@ -1,7 +1,7 @@
 """Conditional requests: `If-Match` and `If-None-Match` (RFC 9110 section 13.1).
 
-An entity tag of ours is the value's tag; that of the JSON representation has a suffix. A write takes either, because both
-stand for the same value. A GET or HEAD takes only that of the representation that it would send: to answer 304 for
+An entity tag of ours is the value's tag; that of the JSON representation has a suffix. A write takes either, because
+both stand for the same value. A GET or HEAD takes only that of the representation that it would send: to answer 304 for
 another one would make a cache show JSON in the place of bytes.
 """
 

@@ -166,24 +166,36 @@ class TestTags:
         assert ask("GET", "/keys/a").headers["ETag"] == tag(b"1", "-json")
         assert ask("GET", "/keys/a", headers=BYTES).headers["ETag"] == tag(b"1")
 
-    @pytest.mark.parametrize("suffix", ["", "-json"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    @pytest.mark.parametrize(
+        ("accept", "suffix"), [("*/*", "-json"), ("application/octet-stream", ""), ("text/plain", "")]
+    )
     @pytest.mark.parametrize("form", ["{}", "W/{}", f"{OTHER}, {{}}", f"W/{OTHER} ,\t{{}} , ", '"a,b", "", {}', "*"])
-    def test_a_value_that_is_known_is_304(self, ask: Ask, form: str, suffix: str) -> None:
+    def test_a_representation_that_is_known_is_304(
+        self, ask: Ask, form: str, accept: str, suffix: str, method: str
+    ) -> None:
         ask("PUT", "/keys/a?expire_in=100", b"1")
-        condition = {"If-None-Match": form.format(tag(b"1", suffix))}
 
-        for method in ("GET", "HEAD"):
-            answer = ask(method, "/keys/a", headers=condition)
+        for proxy_suffix in ("", "-gzip", ";gzip", "--gzip", "-br", "-zstd"):
+            known = form.format(tag(b"1", suffix + proxy_suffix))
+            answer = ask(method, "/keys/a", headers={"Accept": accept, "If-None-Match": known})
             assert (answer.status, answer.body) == (304, b"")
-            assert answer.headers["ETag"] == tag(b"1", "-json")
+            assert answer.headers["ETag"] == tag(b"1", suffix)
             assert all(name in answer.headers for name in ("Cache-Control", "Vary", "Expire-In"))
             assert "Content-Type" not in answer.headers
+
+    def test_another_representation_of_a_value_that_is_known_is_sent(self, ask: Ask) -> None:
+        ask("PUT", "/keys/a", b"1")
+
+        assert ask("GET", "/keys/a", headers={"If-None-Match": tag(b"1")}).json == {"a": "1"}
+        assert ask("GET", "/keys/a", headers={**BYTES, "If-None-Match": tag(b"1", "-json")}).body == b"1"
+        assert ask("GET", "/keys/a", headers={"If-Match": tag(b"1")}).code == "precondition_failed"
 
     def test_another_value_is_sent(self, ask: Ask) -> None:
         ask("PUT", "/keys/a", b"1")
 
         assert ask("GET", "/keys/a", headers={"If-None-Match": OTHER}).json == {"a": "1"}
-        assert ask("GET", "/keys/a", headers={"If-Match": tag(b"1")}).json == {"a": "1"}
+        assert ask("GET", "/keys/a", headers={"If-Match": tag(b"1", "-json")}).json == {"a": "1"}
         assert ask("GET", "/keys/a", headers={"If-Match": OTHER}).code == "precondition_failed"
 
     def test_a_key_that_is_not_there_is_404_under_any_condition(self, ask: Ask) -> None:
@@ -206,6 +218,19 @@ class TestTags:
         assert client.get("kv:a") == b"1"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("text", [f"W/{tag(b'1')}", f"{tag(b'1')}, W/{tag(b'1')}", 'W/"W/"'])
+def test_a_weak_tag_in_if_match_is_refused_with_the_reason(ask: Ask, client: Redis, method: str, text: str) -> None:
+    client.set("kv:a", "1")
+    body = {"PUT": b"2", "PATCH": b'{"increment": 1}'}.get(method, b"")
+
+    answer = ask(method, "/keys/a", body, {**MERGE, "If-Match": text})
+
+    assert answer.status == 400
+    assert method == "HEAD" or "without W/" in answer.json["detail"]
+    assert client.get("kv:a") == b"1"
+
+
 # What one sends, and whether it holds for the value "1" and for a key that is not there.
 ONE = tag(b"1")
 CONDITIONS = [
@@ -213,7 +238,8 @@ CONDITIONS = [
     ({"If-Match": tag(b"1", "-json")}, True, False),
     ({"If-Match": f"{OTHER}, {ONE}"}, True, False),
     ({"If-Match": OTHER}, False, False),
-    ({"If-Match": f"W/{ONE}"}, False, False),
+    ({"If-Match": tag(b"1", "-json-gzip")}, True, False),
+    ({"If-Match": tag(b"1", ";gzip")}, True, False),
     ({"If-Match": '"something"'}, False, False),
     ({"If-Match": '""'}, False, False),
     ({"If-Match": "*"}, True, False),
@@ -487,3 +513,21 @@ def test_a_get_needs_one_round_trip(ask: Ask, client: Redis) -> None:
     of_the_test = ("cmdstat_info", "cmdstat_config", "cmdstat_hello")
     sent = {name: times for name, times in calls.items() if not name.startswith(of_the_test)}
     assert sent == {"cmdstat_evalsha": 10, "cmdstat_get": 10, "cmdstat_pttl": 10}
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "application/json"),
+        ("text/plain;q=.5, application/json;q=.4", "text/plain"),
+        ("*", "application/json"),
+        ("application/*;q=.1, text/plain;Q=.2", "text/plain"),
+        ("text/plain;q=.0, *", "application/json"),
+    ],
+)
+def test_accept_is_read_as_clients_write_it(ask: Ask, client: Redis, accept: str, media_type: str) -> None:
+    client.set("kv:a", "1")
+
+    answer = ask("GET", "/keys/a", headers={"Accept": accept})
+
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, media_type)

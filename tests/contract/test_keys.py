@@ -171,7 +171,6 @@ class TestStoringNothing:
     @pytest.mark.parametrize(
         "body",
         [
-            b"",
             b"{",
             b"nonsense",
             b'{"a": "1"',
@@ -180,7 +179,7 @@ class TestStoringNothing:
             b'{"a": "1",}',
             b'{"a": NaN}',
             b'{"a": "\n"}',
-            b'\xef\xbb\xbf{"a": "1"}',
+            b'\xef\xbb\xbf\xef\xbb\xbf{"a": "1"}',
             b'{"a": "\xff"}',
             '{"a": "1"}'.encode("utf-16"),
             b"[" * 100_000,
@@ -199,6 +198,43 @@ class TestStoringNothing:
 
         assert answer.status == 400
         assert answer.code == ("invalid_value" if body.startswith(b'{"a": NaN') else "invalid_body")
+        assert client.keys() == []
+
+    @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8", '"UTF8"', "us-ascii", "UTF_8"])
+    def test_utf_8_has_many_names(self, ask: Ask, charset: str) -> None:
+        for media_type, body in (("application/json", b'{"a": "1"}'), ("application/x-www-form-urlencoded", b"a=1")):
+            answer = ask("PUT", "/keys", body, {"Content-Type": f"{media_type}; charset={charset}"})
+            assert answer.status == 200
+
+    @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "utf-7", "nonsense"])
+    @pytest.mark.parametrize(
+        ("media_type", "body"),
+        [
+            ("application/json", b'{"a": "1"}'),
+            ("application/x-www-form-urlencoded", b"a=1"),
+            ("application/x-ndjson", b'{"key": "a", "value": "1"}'),
+        ],
+    )
+    def test_another_charset_is_refused(
+        self, ask: Ask, client: Redis, media_type: str, body: bytes, charset: str
+    ) -> None:
+        answer = ask("PUT", "/keys", body, {"Content-Type": f"{media_type}; charset={charset}"})
+
+        assert (answer.status, answer.code) == (415, "unsupported_media_type")
+        assert client.keys() == []
+
+    def test_a_byte_order_mark_before_json_is_left_out(self, ask: Ask) -> None:
+        assert ask("PUT", "/keys", b'\xef\xbb\xbf{"a": "1"}', JSON).json == {"stored": 1}
+
+    @pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+    def test_a_media_type_without_a_body_is_left_alone(self, ask: Ask, media_type: str) -> None:
+        assert ask("PUT", "/keys?a=1", b"", {"Content-Type": media_type}).json == {"stored": 1}
+
+    @pytest.mark.parametrize("body", [b"A=1\nB=2\n", b"A=1\r\nB=2", b"A=1\n"])
+    def test_a_form_with_raw_line_breaks_is_refused(self, ask: Ask, client: Redis, body: bytes) -> None:
+        answer = ask("PUT", "/keys", body, FORM)
+
+        assert (answer.status, answer.code) == (400, "invalid_body")
         assert client.keys() == []
 
     def test_a_bad_json_body_is_refused_with_its_position(self, ask: Ask) -> None:

@@ -1,5 +1,6 @@
 """Export and import as NDJSON: lossless, line by line. On Valkey and through Gunicorn."""
 
+import gzip
 import json
 import time
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from redis import Redis
 
 from models.entry import value_to_json
+from resources.media_types import NDJSON_TYPES
 from tests.support.cases import KEYS, VALUES
 from tests.support.clients import Answer, Ask
 
@@ -19,7 +21,8 @@ IMPORT = {"Content-Type": "application/x-ndjson"}
 def exported(ask: Ask, target: str = "/keys") -> list[dict[str, Any]]:
     answer = ask("GET", target, headers=EXPORT)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
-    records = [json.loads(line) for line in answer.body.splitlines()]
+    *records, end = [json.loads(line) for line in answer.body.splitlines()]
+    assert end == {"count": len(records)}
     return sorted(records, key=lambda record: str(record["key"]))
 
 
@@ -53,8 +56,16 @@ class TestExporting:
 
         assert exported(ask, "/keys?filter=wo$d") == [{"key": "word", "value": "1"}]
 
-    def test_nothing_is_nothing(self, ask: Ask) -> None:
-        assert ask("GET", "/keys", headers=EXPORT).body == b""
+    def test_nothing_is_a_count_of_nothing(self, ask: Ask) -> None:
+        assert ask("GET", "/keys", headers=EXPORT).body == b'{"count":0}\n'
+
+    @pytest.mark.parametrize("media_type", NDJSON_TYPES)
+    def test_ndjson_has_three_names(self, ask: Ask, media_type: str) -> None:
+        exported_as = ask("GET", "/keys", headers={"Accept": media_type})
+        imported_as = ask("PUT", "/keys", b'{"key": "a", "value": "1"}', {"Content-Type": media_type})
+
+        assert exported_as.headers["Content-Type"] == media_type
+        assert imported_as.json["stored"] == 1
 
     @pytest.mark.parametrize("query", ["limit=5", "cursor=0", "values=false", "x=1"])
     def test_other_parameters_are_refused(self, ask: Ask, query: str) -> None:
@@ -75,7 +86,7 @@ class TestImporting:
             {"key": {"base64": "/g=="}, "value": "2"},
         )
 
-        assert answer.json == {"stored": 3, "skipped": 0, "errors": []}
+        assert answer.json == {"stored": 3, "skipped": 0, "failed": 0, "errors": []}
         assert [client.get(name) for name in (b"kv:a", b"kv:b", b"kv:\xfe")] == [b"1", b"\xff", b"2"]
         assert client.ttl("kv:a") == -1
         assert abs(time.time() + client.ttl("kv:b") - 4_000_000_000) < 5
@@ -90,7 +101,7 @@ class TestImporting:
             {"key": "c", "value": "1", "expires_at": int(time.time()) + 60},
         )
 
-        assert answer.json == {"stored": 1, "skipped": 2, "errors": []}
+        assert answer.json == {"stored": 1, "skipped": 2, "failed": 0, "errors": []}
         assert client.get("kv:a") == b"kept"
 
     @pytest.mark.parametrize(
@@ -136,19 +147,55 @@ class TestImporting:
 
         assert errors_of(answer) == [3]
         assert answer.json["errors"][0]["detail"]
-        assert answer.json["stored"] == 2
+        assert (answer.json["stored"], answer.json["failed"]) == (2, 1)
         assert client.mget("kv:first", "kv:last") == [b"1", b"2"]
         assert len(client.keys()) == 2
 
     def test_the_first_hundred_wrong_lines_are_reported(self, ask: Ask) -> None:
-        answer = imported(ask, *[b"wrong"] * 150, {"key": "a", "value": "1"})
+        answer = imported(ask, {"key": "a", "value": "1"}, *[b"wrong"] * 150)
 
-        assert errors_of(answer) == list(range(1, 101))
-        assert answer.json["stored"] == 1
+        assert errors_of(answer) == list(range(2, 102))
+        assert (answer.json["stored"], answer.json["failed"]) == (1, 150)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'[{"key": "a", "value": "1"},\n{"key": "b", "value": "2"}]',
+            b'\n \xef\xbb\xbf[\n{"key": "a", "value": "1"}\n]',
+            gzip.compress(b'{"key": "a", "value": "1"}'),
+            b'{\n"key": "a", "value": "1"}\n{"key": "a", "value": "1"}',
+            b'{"a": "1"}\n{"key": "a", "value": "1"}',
+            b'key,value\n{"key": "a", "value": "1"}',
+            '{"key": "a", "value": "1"}'.encode("utf-16"),
+        ],
+        ids=["array", "array after blanks", "gzip", "pretty", "pairs", "csv", "utf-16"],
+    )
+    def test_a_file_in_another_format_is_refused_and_nothing_is_stored(
+        self, ask: Ask, client: Redis, body: bytes
+    ) -> None:
+        assert ask("PUT", "/keys", body, IMPORT).code == "invalid_body"
+        assert client.keys() == []
+
+    @pytest.mark.parametrize(("count", "failed"), [(2, 0), (3, 1), (1, 1), ("2", 1), (None, 1)])
+    def test_a_count_says_whether_the_file_is_whole(self, ask: Ask, count: object, failed: int) -> None:
+        answer = imported(ask, {"key": "a", "value": "1"}, {"key": "b", "value": "2"}, {"count": count})
+
+        assert (answer.json["stored"], answer.json["failed"]) == (2, failed)
+
+    def test_two_exports_in_one_file_are_counted_each(self, ask: Ask) -> None:
+        first, second = {"key": "a", "value": "1"}, {"key": "b", "value": "2"}
+
+        answer = imported(ask, first, {"count": 1}, second, b"no", {"count": 2})
+
+        assert answer.json == {"stored": 2, "skipped": 0, "failed": 1, "errors": answer.json["errors"]}
+        assert errors_of(answer) == [4]
+
+    def test_a_byte_order_mark_is_left_out(self, ask: Ask) -> None:
+        assert ask("PUT", "/keys", b'\xef\xbb\xbf{"key": "a", "value": "1"}', IMPORT).json["stored"] == 1
 
     @pytest.mark.parametrize("body", [b"", b"\n", b"\n \n\r\n"])
     def test_no_line_is_nothing_to_do(self, ask: Ask, body: bytes) -> None:
-        assert ask("PUT", "/keys", body, IMPORT).json == {"stored": 0, "skipped": 0, "errors": []}
+        assert ask("PUT", "/keys", body, IMPORT).json == {"stored": 0, "skipped": 0, "failed": 0, "errors": []}
 
     def test_lines_may_end_as_on_windows(self, ask: Ask) -> None:
         assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}\r\n', IMPORT).json["stored"] == 1
@@ -185,7 +232,7 @@ class TestBoth:
 
         answer = ask("PUT", "/keys", before, IMPORT)
 
-        assert answer.json == {"stored": len(KEYS) + len(VALUES), "skipped": 0, "errors": []}
+        assert answer.json == {"stored": len(KEYS) + len(VALUES), "skipped": 0, "failed": 0, "errors": []}
         after = ask("GET", "/keys", headers=EXPORT).body
         assert sorted(after.splitlines()) == sorted(before.splitlines())
 

@@ -101,7 +101,7 @@ def right_for_the_document_alone(case: Case) -> bool:
     match case.operation.label:
         case "PUT /keys":
             # A key cannot both exist and not.
-            return case.media_type != NDJSON and {MATCH, NONE_MATCH} <= set(headers)
+            return case.media_type != NDJSON and PATTERNS.keys() <= set(headers)
         case "POST /keys":
             return not is_transaction(case.body)
         case "PATCH /keys/{key}":

@@ -11,6 +11,7 @@ import pytest
 
 from api import errors
 from api.settings import Settings, variable_name
+from resources.media_types import NDJSON_TYPES
 from tests.support.clients import Ask
 from tests.support.contract import Contract
 from tests.support.services import PROGRAM, Service, serving
@@ -165,7 +166,7 @@ class TestSwagger:
     def test_it_is_sent_with_the_types_that_are_really_used(self, contract: Contract) -> None:
         assert contract.document["produces"] == ["application/json", "application/problem+json"]
         put = operations(contract)["PUT", "/keys"]
-        assert put["consumes"] == ["application/json", "application/x-www-form-urlencoded", "application/x-ndjson"]
+        assert put["consumes"] == ["application/json", "application/x-www-form-urlencoded", *NDJSON_TYPES]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
