@@ -1,4 +1,4 @@
-"""The application: where the parts meet."""
+"""The application factory: where the parts meet."""
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -25,7 +25,6 @@ from resources.responses import StreamLimiter
 def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
     """Make the WSGI application.
 
-    :param settings: the settings
     :param store: the store to use; by default that of ``settings.redis_url``
     :param metrics: where to send metrics; by default to ``settings.statsd_host``, if there is one
     """
@@ -62,7 +61,6 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
 def open_store(settings: Settings, *, measured: bool) -> Store:
     """Make the store that the settings describe; nothing is connected yet.
 
-    :param settings: the settings
     :param measured: whether its operations are measured
     """
     client = connect(

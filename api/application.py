@@ -9,16 +9,16 @@ from werkzeug.routing import MapAdapter
 
 
 class NoSessions(SessionInterface):
-    """No cookies: one empty session that nothing can be put into is enough for all requests."""
+    """No cookies: all requests share one empty session that cannot be written."""
 
     _none = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002  # as its parent's
-        """Give the empty session."""
+        """Return the empty session."""
         return self._none
 
     def is_null_session(self, obj: object) -> bool:  # noqa: ARG002  # as its parent's
-        """Tell Flask that there is nothing to save."""
+        """Return True: there is nothing to save."""
         return True
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -31,51 +31,39 @@ class Application(Flask):
     session_interface = NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Take a function as it is: none of ours is a coroutine.
-
-        :param func: a view or a hook
-        """
+        """Return a view or a hook as it is: none of ours is a coroutine."""
         return func
 
     def full_dispatch_request(self) -> Response:
-        """Answer the request of the current context; nobody listens to Flask's signals here."""
+        """Answer the request of the current context; Flask's signals are not sent."""
         try:
             answer = self.preprocess_request()
             if answer is None:
                 answer = self.dispatch_request()
-        except Exception as error:  # noqa: BLE001  # the error handlers know what to make of it
+        except Exception as error:  # noqa: BLE001  # the error handlers answer it
             answer = self.handle_user_exception(error)
         return self.process_response(self.make_response(answer))
 
     def preprocess_request(self) -> Any:
-        """Call what is to be done before each request, until something answers it; there are no blueprints."""
+        """Call the hooks before a request, until one answers it; there are no blueprints."""
         for before in self.before_request_funcs.get(None, ()):
             if (answer := before()) is not None:
                 return answer
         return None
 
     def process_response(self, response: Response) -> Response:
-        """Call what is to be done after each request, the last first; blueprints and sessions have no part in it.
-
-        :param response: the answer
-        """
+        """Call the hooks after a request, the last first; there are no blueprints and no sessions."""
         for after in reversed(self.after_request_funcs.get(None, ())):
             response = after(response)
         return response
 
     def do_teardown_request(self, exc: BaseException | None = None) -> None:
-        """Call what is to be done when the request is over, the last first.
-
-        :param exc: what has gone wrong, if anything
-        """
+        """Call the hooks for the end of a request, the last first."""
         for after in reversed(self.teardown_request_funcs.get(None, ())):
             after(exc)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Bind the routes to a request, whatever host it names: they are the same on each, and no URL of ours has one.
-
-        :param request: the request
-        """
+        """Bind the routes to a request. They are the same for every host, and no URL of ours names one."""
         if request is None:
             return None
         return MapAdapter(

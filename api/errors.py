@@ -26,7 +26,7 @@ log = logging.getLogger(f"{LOGGER}.errors")
 
 
 class Problem(NamedTuple):
-    """How an exception looks from outside."""
+    """The status, code and title of an exception, and its headers."""
 
     status: int
     code: str
@@ -94,7 +94,6 @@ INTERNAL = Problem(500, "internal_error", "Internal error")
 def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
     """Answer every exception with a problem document.
 
-    :param app: the application
     :param unavailable_status: the status when the store cannot do what it should
     """
     app.register_error_handler(errors.RequestError, request_error)
@@ -112,7 +111,7 @@ def request_error(error: errors.RequestError) -> BytesResponse:
 
 
 def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> BytesResponse:
-    """Answer what is not the client's fault and may pass, and log the cause."""
+    """Answer a failure of the store or of the file of tokens, and log its cause."""
     problem = PROBLEMS[type(error)]
     log.error("%s: %s", problem.code, error.__cause__, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -123,7 +122,7 @@ def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailab
 
 
 def not_found(_: NotFound) -> BytesResponse:
-    """Answer a URL that leads nowhere."""
+    """Answer a URL that has no route."""
     return problem_response(NOT_FOUND, f"There is nothing at {quoted(request.path)}. The documentation is at /.")
 
 
@@ -143,13 +142,13 @@ def http_error(error: HTTPException) -> BytesResponse:
 
 
 def internal_error(error: Exception) -> BytesResponse:
-    """Answer what nobody foresaw, and log where it happened."""
+    """Answer an unexpected exception, and log its stack trace."""
     log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
     return problem_response(INTERNAL, "The service has a fault. Its log says more under this request id.")
 
 
 def problem_response(problem: Problem, detail: str, **members: object) -> BytesResponse:
-    """Make the answer for a problem.
+    """Return the response for a problem.
 
     :param problem: status, code and title
     :param detail: what came, what was expected, what to do
@@ -163,7 +162,7 @@ def problem_response(problem: Problem, detail: str, **members: object) -> BytesR
 
 
 def problem_document(problem: Problem, detail: str, request_id: str) -> dict[str, object]:
-    """Make a problem document.
+    """Return a problem document.
 
     :param problem: status, code and title
     :param detail: what came, what was expected, what to do

@@ -22,7 +22,7 @@ class Rate(NamedTuple):
 
 
 def text(value: str) -> str:
-    """Take any text, as long as it is text."""
+    """Read text, which must be UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -31,7 +31,7 @@ def text(value: str) -> str:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Make a parser of whole numbers.
+    """Return a parser of whole numbers.
 
     :param low: the smallest that is allowed
     :param high: the largest that is allowed
@@ -46,7 +46,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Make a parser of durations.
+    """Return a parser of durations.
 
     :param low: the shortest that is allowed
     :param high: the longest that is allowed
@@ -61,10 +61,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Make a parser that takes some words only.
-
-    :param choices: the words
-    """
+    """Return a parser that accepts some words only."""
 
     def parse(value: str) -> str:
         if value not in choices:
@@ -104,7 +101,7 @@ def origins(value: str) -> tuple[str, ...]:
 
 
 def yes_or_no(value: str) -> bool:
-    """Read a switch."""
+    """Read ``true`` or ``false``."""
     return one_of("true", "false")(value) == "true"
 
 

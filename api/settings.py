@@ -85,7 +85,7 @@ class Settings:
         Path,
     )
     open: bool = setting(
-        "Whether it is meant that everybody who reaches the service may do everything: true or false.",
+        "Allow unauthenticated access from other machines: true or false.",
         default=False,
         parse=yes_or_no,
     )

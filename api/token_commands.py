@@ -26,7 +26,7 @@ def token() -> None:
 
 
 def with_tokens(command: Command) -> Command:
-    """Give a command its tokens, from the file that an option or a variable names."""
+    """Add the option for the file of tokens to a command, which gets the tokens."""
     return click.option(
         "--tokens-file",
         "tokens",

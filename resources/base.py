@@ -28,7 +28,7 @@ class StoreResource(Resource):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this worker finishes its last requests; a server that can tell puts the question there."""
+        """Whether this worker only finishes its last requests; False on servers that do not tell."""
         ask: Callable[[], bool] | None = current_app.extensions.get(IS_STOPPING)
         return ask is not None and ask()
 
@@ -43,20 +43,19 @@ class KeyResource(StoreResource):
     token: Token | None
 
     def dispatch_request(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer the request if its token may do what its method does.
+        """Answer the request if its token has the scopes of the method.
 
-        :raises InsufficientScope: it may not
+        :raises InsufficientScope: the token lacks one of them
         """
-        # As `api/policy/access.py` has found it; None if the service has no tokens.
+        # Set by `api/policy/access.py`; None if the service has no tokens.
         self.token = g.get("token")
         if self.token is not None:
             self.token.require(self.scopes[request.method])
         return super().dispatch_request(*args, **kwargs)
 
     def require(self, *scopes: str) -> None:
-        """Refuse what the current token may not do; without tokens everybody may do everything.
+        """Check that the current token has some scopes; if the service has no tokens everything is allowed.
 
-        :param scopes: what is to be done
         :raises InsufficientScope: the token lacks one of them
         """
         if self.token is not None:
@@ -75,10 +74,6 @@ class KeyResource(StoreResource):
 
 
 def resource_class(app: Flask, endpoint: str | None) -> type[Any]:
-    """Return the class of a resource; `object` if it is none.
-
-    :param app: the application
-    :param endpoint: the name of a route, if there is one
-    """
+    """Return the class of the resource behind an endpoint; `object` if there is none."""
     found: type[Any] = getattr(app.view_functions.get(endpoint or ""), "view_class", object)
     return found

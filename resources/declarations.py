@@ -1,4 +1,4 @@
-"""How an operation says in Swagger what it answers."""
+"""Decorators that declare the answers of an operation for Swagger."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -103,10 +103,7 @@ def key_answers(
 
 
 def problem_headers(status: int) -> dict[str, dict[str, str]]:
-    """Give the headers that go with a way to fail.
-
-    :param status: its status
-    """
+    """Return the headers of an error, by its status."""
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return CHALLENGE
     is_passing = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,9 +1,9 @@
-"""Under which names an application and a request keep what others need; it imports nothing: servers read it too."""
+"""Keys in `app.extensions` and in the WSGI environ; nothing is imported here, because servers read it too."""
 
 STORE = "flaskvstore.store"
 STREAM_LIMITER = "flaskvstore.stream_limiter"
 IS_STOPPING = "flaskvstore.is_stopping"
 METRICS = "flaskvstore.metrics"
 
-# In the environment of a request.
+# In the WSGI environ.
 REQUEST_ID = "flaskvstore.request_id"

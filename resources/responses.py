@@ -39,15 +39,12 @@ class BytesResponse(Response):
             self.response = body
 
     def get_wsgi_headers(self, environ: Any) -> Headers:  # noqa: ARG002  # as its parent's
-        """Give the headers as they are."""
+        """Return the headers as they are."""
         return self.headers
 
 
 def json_response(body: Any) -> BytesResponse:
-    """Send JSON.
-
-    :param body: what to encode
-    """
+    """Return a response in JSON."""
     return BytesResponse(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
@@ -120,18 +117,15 @@ def list_response(chunks: Generator[bytes], media_type: str, limiter: StreamLimi
 
 
 def cached(response: BytesResponse) -> BytesResponse:
-    """Tell caches that they have to ask each time, and that the answer depends on what the client accepts.
-
-    :param response: an answer to GET or HEAD
-    """
-    # Not by assignment, which searches for one that is there already.
+    """Let caches ask each time, and say that the answer to a GET or HEAD depends on the header Accept."""
+    # Not by assignment, which first searches for a header of the same name.
     response.headers.add("Cache-Control", "no-cache")
     response.headers.add("Vary", "Accept")
     return response
 
 
 def object_chunks(batches: Iterable[dict[str, bytes | None]]) -> Generator[bytes]:
-    """Write entries as one JSON object.
+    """Return entries as the chunks of one JSON object.
 
     :param batches: the entries, some at a time; a value that is None becomes null
     """

@@ -33,7 +33,7 @@ AUTHORIZATIONS = {
         "On this page the token alone is enough.",
     }
 }
-# What comes first under a path, in the document and so on its page.
+# The order under each path, in the document and on its page.
 ITEM_ORDER = ("parameters", "get", "head", "put", "patch", "post", "delete")
 
 
@@ -41,15 +41,11 @@ class DocumentedApi(Api):
     """Flask-RESTX for routes and documentation only: errors and bodies are ours."""
 
     def error_router(self, original_handler: Any, e: Exception) -> Any:
-        """Leave every exception to the handlers in `api/errors.py`.
-
-        :param original_handler: Flask's own
-        :param e: the exception
-        """
+        """Leave every exception to the handlers in `api/errors.py`."""
         return original_handler(e)
 
     def _register_apidoc(self, app: Flask) -> None:
-        """Leave out Flask-RESTX' own page, whose script and style stand in the page itself."""
+        """Leave out Flask-RESTX' own page: its inline script and style would need a weaker policy."""
 
     @property
     def __schema__(self) -> dict[str, Any]:
@@ -64,7 +60,7 @@ class DocumentedApi(Api):
             for method, operation in item.items():
                 if method != "parameters":
                     complete(operation, getattr(resources[path], method).__apidoc__)
-            # Flask has the methods of a view in a set: in its order every start would write another document.
+            # Flask keeps the methods of a view in a set, so their order differs from start to start.
             document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
         document["definitions"] = dict(sorted(document["definitions"].items()))
         return document
@@ -86,7 +82,7 @@ def complete(operation: dict[str, Any], declared: dict[str, Any]) -> None:
 
 
 def add_examples(responses: dict[str, dict[str, Any]]) -> None:
-    """Show for each way to fail what it looks like, which Flask-RESTX cannot declare.
+    """Add an example of each error, which Flask-RESTX cannot declare.
 
     :param responses: those of one operation
     """
@@ -105,7 +101,6 @@ def add_examples(responses: dict[str, dict[str, Any]]) -> None:
 def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
     """Serve the document at `/swagger.json` and its page at `/`.
 
-    :param app: the application
     :param with_tokens: whether requests for keys need a token
     :return: mounts namespaces, and documents them
     """

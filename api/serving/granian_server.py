@@ -20,10 +20,9 @@ from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
 
 
-# Each request holds one until its last byte is sent. A thread that waits costs little, but there is an end to them: so
-# many clients that read slowly and no more.
+# Each request holds a thread until its last byte is sent, so this is the limit of clients that read slowly.
 THREADS_A_WORKER = 64
-# Until a new worker serves, the old one has to.
+# The old worker serves until the new one is ready.
 RESPAWN_SECONDS = 2.0
 LOGGER = "_granian"
 
@@ -46,7 +45,7 @@ def load(_target: str) -> Callable[..., Any]:
     :param _target: its name for Granian
     """
     end_with_parent()
-    # Until the worker has a handler of its own it has its parent's, which would lose the signal.
+    # The handler inherited from the parent would lose the signal until the worker has its own.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from wsgi import app  # noqa: PLC0415  # a worker has its own
 

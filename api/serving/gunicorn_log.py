@@ -1,4 +1,4 @@
-"""Gunicorn's own log and metrics, without what it does for every request and nobody reads."""
+"""Gunicorn's own log and metrics, without work for lines that are not written."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,7 +8,7 @@ from gunicorn.instrument.statsd import Statsd
 
 
 class ServerLog(Statsd):
-    """Its log, and its metrics where a statsd server is named, by our setting or by Gunicorn's own option."""
+    """Its log, and its metrics if a statsd server is set, by our setting or by Gunicorn's own option."""
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -20,10 +20,6 @@ class ServerLog(Statsd):
         With settings for `logging` Gunicorn takes its access log to be wanted, and gathers a hundred variables for a
         line that nobody writes. If its option for an access log is set the line is written.
 
-        :param resp: its response
-        :param req: its request
-        :param environ: the request for WSGI
-        :param request_time: how long it took
         """
         if self.cfg.accesslog or self.dogstatsd_tags:
             super().access(resp, req, environ, request_time)

@@ -17,7 +17,7 @@ from api.telemetry.logs import logging_config
 from resources.extensions import IS_STOPPING, METRICS
 
 
-# What a worker has open beside its connections, with some to spare.
+# Open files of a worker beside its connections, with some to spare.
 OTHER_FILES = 256
 
 _settings = settings_for_wsgi_server()
@@ -46,12 +46,12 @@ if _settings.statsd_host is not None:
     statsd_prefix = _settings.statsd_prefix
 
 logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
-# Gunicorn cuts its logger off from the root, whose handler is the one that writes lines.
+# Gunicorn's logger does not propagate by default; the root's handler is the one that writes lines.
 logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
 
 
 def on_starting(_arbiter: object) -> None:
-    """Allow as many open files as there may be connections, and warn of an open service that nobody has asked for."""
+    """Allow as many open files as there may be connections, and warn if the service is open by accident."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + _settings.store_connections + OTHER_FILES
     if soft < wanted:
@@ -71,7 +71,7 @@ def post_worker_init(worker: Any) -> None:
     :param worker: a worker that has loaded the application
     """
     extensions = worker.wsgi.extensions
-    # For readiness: from then on the worker takes requests for a second at most.
+    # For readiness: once this is true the worker takes requests for at most one more second.
     extensions[IS_STOPPING] = lambda: not worker.alive
     metrics = extensions.get(METRICS)
     if metrics is not None and worker.cfg.statsd_host == _settings.statsd_host:
@@ -82,7 +82,7 @@ def post_worker_init(worker: Any) -> None:
 def post_fork(_arbiter: object, _worker: object) -> None:
     """Let SIGTERM end a worker that is still starting.
 
-    Until it has handlers of its own it has those of Gunicorn's parent, which would lose the signal: a stop or a reload
-    in that moment would wait for the worker for half a minute.
+    The handlers inherited from Gunicorn's parent would lose the signal until the worker has its own: a stop or a reload
+    in that moment would wait half a minute for the worker.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The end of a listening socket without a lost request."""
+"""Closing a listening socket without losing a request."""
 
 import ctypes
 import socket
@@ -27,10 +27,10 @@ _NO_NEW_CONNECTION = b"".join(
 
 
 def drain(listener: socket.socket) -> None:
-    """Let no new connection in, and wait until others have accepted those that wait.
+    """Let no new connection in, and wait until other processes have accepted those that wait.
 
     The kernel resets connections that nobody has accepted when a listening socket is closed, together with the requests
-    that were sent on them. A client that is not let in asks again after a second, and is refused then.
+    that were sent on them. The packets of a new client are dropped; it tries again after a second, and is refused then.
 
     :param listener: a listening socket that other processes accept from
     """
@@ -45,10 +45,7 @@ def drain(listener: socket.socket) -> None:
 
 
 def waiting(listener: socket.socket) -> int:
-    """Say how many connections nobody has accepted yet.
-
-    :param listener: a listening socket
-    """
+    """Return how many connections of a listening socket wait to be accepted."""
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
     count: int = struct.unpack_from("I", info, _OFFSET_OF_TCPI_UNACKED)[0]
     return count

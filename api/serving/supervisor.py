@@ -34,18 +34,17 @@ log = logging.getLogger(f"{LOGGER}.server")
 def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or Ctrl-C; SIGHUP starts new workers.
 
-    :param settings: the settings
     :param environ: the environment that they came from, which Gunicorn gets as well
     :return: the exit status for the process
     :raises StartError: the address, the data directory or the file of tokens cannot be used
     """
-    # Waited for with sigwait: nothing happens between two lines that did not expect it.
+    # Signals are only handled by sigwait, and never interrupt other code.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
     tokens = open_tokens(settings.tokens_file)
     with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
         bound = Address(*listener.getsockname()[:2])
-        # Decided here: Gunicorn need not warn.
+        # `listen` has checked this: Gunicorn need not warn.
         environ = {**environ, variable_name("open"): "true"}
         if settings.tokens_file is not None:
             # Gunicorn runs in another directory.
@@ -75,7 +74,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
 
 
 def server_command(name: str, listener: int) -> list[str]:
-    """Give the command of a server.
+    """Return the command that starts a server.
 
     :param name: ``gunicorn`` or ``granian``
     :param listener: the file descriptor of the listening socket
@@ -113,10 +112,9 @@ def listen(address: Address, *, to_everybody: bool) -> socket.socket:
 
 
 def answers(address: Address) -> bool:
-    """Wait for an answer.
+    """Send a request to the service, and return whether it was answered in time.
 
     :param address: where the service listens
-    :return: whether there was one in time
     """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     connection = http.client.HTTPConnection(host, address.port, timeout=ANSWER_TIMEOUT_SECONDS)
@@ -130,10 +128,9 @@ def answers(address: Address) -> bool:
 
 
 def ready_line(bound: Address, settings: Settings, embedded: EmbeddedServer | None) -> str:
-    """Say where the service listens, where its data lies, and where the documentation is.
+    """Return a line that says where the service listens, where its data lies, and where the documentation is.
 
     :param bound: the address with its real port
-    :param settings: the settings
     :param embedded: the embedded server, if there is one
     """
     data = f"in {embedded.data_dir} (embedded Valkey)" if embedded else f"at {without_password(settings.redis_url)}"
@@ -142,10 +139,7 @@ def ready_line(bound: Address, settings: Settings, embedded: EmbeddedServer | No
 
 
 def without_password(url: str | None) -> str:
-    """Give a URL that can be shown.
-
-    :param url: a URL that may hold a password
-    """
+    """Return a URL without its user, password and options."""
     scheme, _, rest = (url or "").partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
@@ -163,7 +157,7 @@ def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, 
             case signal.SIGHUP:
                 server.send_signal(signal.SIGHUP)
             case signal.SIGTERM | signal.SIGINT:
-                # The first time requests in flight are finished, the second time not.
+                # The first signal lets requests in flight finish, the second does not.
                 if not stopping:
                     drain(listener)
                 server.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Logging: to standard output, one line an event, JSON or plain text; and the line of each request."""
+"""Logging to standard output, one line for each event, as JSON or plain text."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "byt
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time` and `level`, then the event's own fields or its message."""
+    """One JSON object for each line: `time` and `level`, then the event's own fields or its message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line.
@@ -79,10 +79,7 @@ class LineHandler(logging.Handler):
     formatter: JsonFormatter | TextFormatter
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line.
-
-        :param record: the event
-        """
+        """Write a line."""
         try:
             self.write(self.format(record).encode())
         except Exception:  # noqa: BLE001  # no event may fail for its line, as in every handler of `logging`
@@ -116,13 +113,10 @@ def log_request(fields: dict[str, Any]) -> None:
 
 
 class WithoutRequest(logging.Filter):
-    """Cuts the request out of Gunicorn's own lines: there are keys and values in it."""
+    """Removes the request from Gunicorn's own lines: it holds keys and values."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the line, and of its message what was wrong with the request.
-
-        :param record: the event
-        """
+        """Keep the line, but of its message only what was wrong with the request."""
         about_request = ABOUT_A_REQUEST.match(record.getMessage())
         if about_request:
             record.msg, record.args = about_request[1], None
@@ -130,7 +124,7 @@ class WithoutRequest(logging.Filter):
 
 
 def logging_config(level: str, format_: str) -> dict[str, Any]:
-    """Say how this process logs, as `logging.config.dictConfig` and Gunicorn's ``logconfig_dict`` take it.
+    """Return the configuration of `logging`, for `dictConfig` and Gunicorn's ``logconfig_dict``.
 
     :param level: the least severe level
     :param format_: ``json``, ``text``, or ``auto`` for text on a terminal

@@ -20,11 +20,7 @@ Item = TypeVar("Item")
 def measure(
     operation: str, ask: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Ask the store, and measure it.
-
-    :param operation: what it is asked
-    :param ask: asks it
-    """
+    """Call an operation of the store, and record how long it took and how it failed."""
     code = None
     started = time.perf_counter()
     try:
@@ -47,7 +43,7 @@ def _measured(
 
 
 def _steps(operation: str, items: Iterator[Item]) -> Iterator[Item]:
-    """Measure the time that a stream spends in the store, and not that of whoever reads it."""
+    """Measure the time that a stream spends in the store, without the time of its reader."""
     while (item := measure(operation, next, items, None)) is not None:
         yield item
 

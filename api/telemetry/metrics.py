@@ -37,7 +37,7 @@ log = logging.getLogger(f"{LOGGER}.metrics")
 
 
 class Metrics:
-    """Sends what was measured, of many requests at once, and at most half a second late.
+    """Sends metrics to a statsd server, those of many requests at once, at most half a second late.
 
     The host is resolved in a
     background thread, so that slow DNS never delays a request; until then metrics are dropped.

@@ -1,4 +1,4 @@
-"""What is told of every request, in its line of the log and in metrics: never a key, never a value."""
+"""The record of each request, for its log line and its metrics: never a key, never a value."""
 
 import random
 import re
@@ -81,7 +81,7 @@ class RequestRecord:
         self._received_bytes = request.content_length or 0 if "CONTENT_LENGTH" in request.environ else 0
 
     def finish(self, sent_bytes: int) -> None:
-        """Note that the answer has been sent, or that its client has gone.
+        """Stop the clock: the answer has been sent, or its client has gone.
 
         :param sent_bytes: the bytes of its body
         """
@@ -123,7 +123,7 @@ class RequestRecord:
         return lines
 
 
-# Not Flask's g, which is gone by the time a stream is sent.
+# Not in Flask's g, which is gone when a stream is sent.
 _current: ContextVar[RequestRecord | None] = ContextVar("record", default=None)
 
 
@@ -163,7 +163,6 @@ class RecordedStream:
 def register_records(app: Flask, metrics: Metrics | None) -> None:
     """Give every request an id, a line in the log, and metrics.
 
-    :param app: the application
     :param metrics: where to send metrics, if anywhere
     """
     inner = app.wsgi_app
@@ -194,21 +193,15 @@ def register_records(app: Flask, metrics: Metrics | None) -> None:
 
 
 def id_of(environ: WSGIEnvironment) -> str:
-    """Return the id of a request: that of its client, if it is well formed.
-
-    :param environ: the request
-    """
+    """Return the id of a request: that of its client if it is well formed, else a new one."""
     given: str | None = environ.get("HTTP_X_REQUEST_ID")
     if given is not None and WELL_FORMED_ID.fullmatch(given):
         return given
-    # It names a request and keeps no secret: no system call for each.
+    # It is no secret, so a random generator without a system call is enough.
     return f"{random.getrandbits(128):032x}"
 
 
 @cache
 def route(rule: str) -> str:
-    """Write a rule of Werkzeug as Swagger does.
-
-    :param rule: one of the few rules that there are
-    """
+    """Return a rule of Werkzeug as Swagger writes it."""
     return RULE_VARIABLE.sub(r"{\1}", rule)
