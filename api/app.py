@@ -17,6 +17,7 @@ from api.telemetry.record import add_pool_wait, register_records
 from models.store import Store
 from models.valkey.connection import connect
 from resources import health, keys
+from resources.base import check_operation
 from resources.extensions import METRICS, STORE, STREAM_LIMITER
 from resources.parsing.path import KeyConverter, check_path
 from resources.responses import StreamLimiter
@@ -45,6 +46,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     register_security_headers(app)
     register_error_handlers(app, unavailable_status=settings.unavailable_status)
     register_access(app, tokens)
+    app.before_request(lambda: check_operation(app))
     if settings.rate_limit is not None:
         register_rate_limit(app, store, settings.rate_limit)
     if settings.cors_origins is not None:

@@ -67,6 +67,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     http.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
     errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
+    http.UnsupportedCoding: Problem(
+        415, "unsupported_content_coding", "Unsupported content coding", {"Accept-Encoding": "identity"}
+    ),
+    http.UnsupportedTransferCoding: Problem(501, "unsupported_transfer_coding", "Unsupported transfer coding"),
     http.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
     # Its Retry-After is the end of the window, which `api/policy/rate_limit.py` knows.
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),

@@ -9,16 +9,19 @@ from flask_restx import Resource
 from models.store import Store
 from models.tokens import Token
 from resources.extensions import IS_STOPPING, STORE, STREAM_LIMITER
+from resources.parsing.parts import check_parts
 from resources.responses import StreamLimiter
 
 
 class StoreResource(Resource):
     """A resource that works on the application's store.
 
-    A subclass declares ``metric_name``, which stands for it in the names of metrics.
+    A subclass declares ``metric_name``, which stands for it in the names of metrics, and ``bodies``: for each of its
+    methods that takes a body, the media types.
     """
 
     metric_name: ClassVar[str]
+    bodies: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     @property
     def store(self) -> Store:
@@ -71,6 +74,16 @@ class KeyResource(StoreResource):
     def store(self) -> Store:
         """The part of the store that the current token sees."""
         return super().store if self.token is None else super().store.within(self.token.namespace)
+
+
+def check_operation(app: Flask) -> None:
+    """Refuse the parts of the current request that its operation does not read.
+
+    :raises RequestError: see :func:`resources.parsing.parts.check_parts`
+    """
+    if request.url_rule is not None:
+        bodies = getattr(resource_class(app, request.endpoint), "bodies", {})
+        check_parts(bodies.get(request.method, ()))
 
 
 def resource_class(app: Flask, endpoint: str | None) -> type[Any]:

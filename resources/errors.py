@@ -1,6 +1,6 @@
 """What can be wrong with a request as HTTP; `models/errors.py` has what can be wrong with keys and values."""
 
-from models.errors import RequestError
+from models.errors import RequestError, quoted
 
 
 class InvalidParameter(RequestError):
@@ -21,6 +21,20 @@ class InvalidEncoding(RequestError):
 
 class UnsupportedBody(RequestError):
     """A body has a media type that is not read here."""
+
+
+class UnsupportedCoding(RequestError):
+    """A body has a content coding: it is compressed."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"The body's Content-Encoding is {quoted(coding)}: send it as it is, without a coding.")
+
+
+class UnsupportedTransferCoding(RequestError):
+    """A body has another transfer coding than chunked."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"The body's Transfer-Encoding is {quoted(coding)}: only chunked is read here.")
 
 
 class BodyTooLarge(RequestError):

@@ -21,7 +21,7 @@ from resources.parsing.conditions import (
     read_condition,
     refuse_condition,
 )
-from resources.parsing.json_body import is_a
+from resources.parsing.json_body import is_a, refuse_multipart
 from resources.parsing.pairs import read_put
 from resources.parsing.parameters import (
     CURSOR,
@@ -73,6 +73,7 @@ class KeyCollection(KeyResource):
     metric_name = "keys"
     # A transaction says in its body what it does.
     scopes: ClassVar = {"GET": (READ,), "HEAD": (READ,), "PUT": (WRITE,), "POST": (), "DELETE": (DELETE,)}
+    bodies: ClassVar = {"PUT": (JSON, FORM, *NDJSON_TYPES), "POST": (JSON,)}
 
     @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, *NDJSON_TYPES])
     @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
@@ -107,9 +108,9 @@ class KeyCollection(KeyResource):
         response.headers.add("Total-Count", str(self.store.count(pattern)))
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL}, consumes=[JSON, FORM, *NDJSON_TYPES])
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
     @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
-    @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415)
+    @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415, 501)
     def put(self) -> BytesResponse:
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
@@ -128,7 +129,7 @@ class KeyCollection(KeyResource):
         return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})
 
     @ns.expect((TRANSACTION, "What to do."))
-    @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415)
+    @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415, 501)
     def post(self) -> BytesResponse:
         """Check, read, write and delete keys in one atomic step: a transaction.
 
@@ -167,6 +168,8 @@ class KeyItem(KeyResource):
         "PATCH": (READ, WRITE),
         "DELETE": (DELETE,),
     }
+    # The bytes of a PUT may have any media type, but for one that wraps them.
+    bodies: ClassVar = {"PUT": (BYTES, TEXT), "PATCH": PATCH_TYPES}
 
     @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
@@ -187,8 +190,8 @@ class KeyItem(KeyResource):
         response: BytesResponse = self.get(key)
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY}, consumes=[BYTES, TEXT])
-    @key_answers(ns, STORED, "It is written.", 409, 412, 413, headers=ETAG)
+    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY})
+    @key_answers(ns, STORED, "It is written.", 409, 412, 413, 415, 501, headers=ETAG)
     def put(self, key: str) -> BytesResponse:
         """Store one key: the bytes of the body are its value.
 
@@ -196,15 +199,16 @@ class KeyItem(KeyResource):
         """
         (expire_in,) = parse_query(EXPIRE_IN)
         condition = read_condition()
+        refuse_multipart()
         value = read_bytes()
         self.store.put_one(key, value, expire_in=expire_in, condition=condition)
         response = json_response({"stored": 1})
         response.headers.add("ETag", entity_tag(tag_of(value), json=False))
         return response
 
-    @ns.doc(params=CONDITIONS, consumes=list(PATCH_TYPES), produces=list(ITEM_TYPES))
+    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
     @ns.expect((CHANGE, "The change."))
-    @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, headers=OF_AN_ITEM)
+    @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, 501, headers=OF_AN_ITEM)
     def patch(self, key: str) -> BytesResponse:
         """Change one key: increment it, append to it, or set or remove its expiry.
 

@@ -1,5 +1,6 @@
 """The Swagger document and its page, from what the resources declare."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -59,22 +60,22 @@ class DocumentedApi(Api):
         for path, item in document["paths"].items():
             for method, operation in item.items():
                 if method != "parameters":
-                    complete(operation, getattr(resources[path], method).__apidoc__)
+                    complete(operation, resources[path].bodies.get(method.upper()))
             # Flask keeps the methods of a view in a set, so their order differs from start to start.
             document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
         document["definitions"] = dict(sorted(document["definitions"].items()))
         return document
 
 
-def complete(operation: dict[str, Any], declared: dict[str, Any]) -> None:
+def complete(operation: dict[str, Any], bodies: Sequence[str] | None) -> None:
     """Add what Flask-RESTX leaves out.
 
     :param operation: an operation of the document
-    :param declared: what its method declares by ``ns.doc``
+    :param bodies: the media types of its body; None if it takes none
     """
     # Flask-RESTX writes this for uploads only.
-    if "consumes" in declared:
-        operation["consumes"] = declared["consumes"]
+    if bodies is not None:
+        operation["consumes"] = list(bodies)
     # An operation's list replaces the document's, and is for its errors as well.
     if "produces" in operation:
         operation["produces"] = list(dict.fromkeys([*operation["produces"], PROBLEM_JSON]))

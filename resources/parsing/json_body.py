@@ -34,6 +34,18 @@ def read_object(*media_types: str) -> dict[str, Any]:
     return unique(parse_object(read_bytes()), InvalidBody)
 
 
+def refuse_multipart() -> None:
+    """Refuse a value in the envelope of a file upload, which nobody wants stored.
+
+    :raises UnsupportedBody: the body of the current request is multipart
+    """
+    if request.mimetype.startswith("multipart/"):
+        raise UnsupportedBody(
+            f"The body is {quoted(request.mimetype)}, the envelope of an upload, which is not stored. Send the bytes of "
+            "the value alone, as `curl --data-binary @FILE` or `curl -T FILE` do."
+        )
+
+
 def unsupported(*media_types: str) -> UnsupportedBody:
     """Return the error for a body that has none of these media types."""
     given = quoted(request.headers.get("Content-Type", ""))

@@ -29,7 +29,6 @@ def check_path() -> None:
         raise NotFound
     # As the client wrote it, if the server passes that on; else encoded again from what the server has decoded.
     target = environ.get("RAW_URI") or quote(environ["PATH_INFO"], encoding="latin-1")
-    path = target.partition("?")[0].encode("latin-1")
-    if b"#" in path:
-        raise InvalidEncoding("The path holds a #, which starts a fragment that is never sent: write %23 for it.")
-    check_encoding(path)
+    if "#" in target or "#" in environ["QUERY_STRING"]:
+        raise InvalidEncoding("The URL has a raw #, which starts a fragment that is never sent: write %23 for it.")
+    check_encoding(target.partition("?")[0].encode("latin-1"))
