@@ -4,12 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What builds and runs images: docker or podman.
 ENGINE ?= docker
+# Both cores, and the tests of a file one after the other: they share its services.
+SUITE := -n 2 --dist loadfile -m "not soak and not image"
+# What `make soak` starts from; it is printed.
+SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
-.PHONY: help run setup check format test compat compat-scaled granian soak bench bench-quick image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test coverage compat compat-scaled granian soak bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,9 +35,12 @@ format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/dev.stamp ## Run the test suite, with branch coverage
+test: .venv/dev.stamp ## Run the test suite
+	$(BIN)/python -m pytest $(SUITE)
+
+coverage: .venv/dev.stamp ## Run it with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not soak and not image"
+	$(BIN)/coverage run -m pytest $(SUITE)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -48,8 +55,9 @@ granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 		$(addprefix tests/service/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py) \
 		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
 
-soak: .venv/dev.stamp ## Run the heavy proofs: a million keys, twenty kills of the store, a fresh clone
-	$(BIN)/python -m pytest -m soak
+soak: .venv/dev.stamp ## Run the heavy proofs, and far more random cases: make soak SEED=... for the same ones again
+	@echo "make soak SEED=$(SEED)"
+	TEST_SEED=$(SEED) $(BIN)/python -m pytest --hypothesis-seed=$(SEED) -m "soak or grows"
 
 image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman
 	$(ENGINE) build --tag flaskvstore .

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from api.app import create_app
@@ -16,6 +17,7 @@ from api.settings import Settings
 from models.store import Store
 from models.valkey.connection import connect
 from tests.support import acl
+from tests.support.amounts import IS_SOAK
 from tests.support.clients import Ask, in_process
 from tests.support.contract import Contract
 from tests.support.replicated import Group, cluster, sentinels
@@ -24,6 +26,15 @@ from tests.support.services import WSGI_SERVER, Service, serving, valkey
 
 PREFIX = "kv:"
 MAX_VALUE_BYTES = 1024 * 1024
+
+# Fixtures are not made anew for each example: a test empties its store by itself. Nor is an example ever late.
+settings.register_profile(
+    "flaskvstore",
+    derandomize=not IS_SOAK,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("flaskvstore")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,7 +106,7 @@ def sentinel_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
 
 @pytest.fixture(params=os.environ.get("TEST_BACKENDS", "valkey gunicorn").split())
 def backend(request: pytest.FixtureRequest) -> str:
-    """What a test runs on: a server, or a whole service with one.
+    """What a test runs on: an application in this process on a real server, or a whole service with one.
 
     ``TEST_BACKENDS`` names others: see `make compat-scaled`.
     """

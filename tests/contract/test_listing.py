@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -17,6 +17,7 @@ from models.valkey import scan
 from models.valkey.connection import connect
 from tests.conftest import store_of
 from tests.support import acl
+from tests.support.amounts import amount
 from tests.support.clients import Ask, pages, put_json
 
 
@@ -44,7 +45,8 @@ def listed_in_pages(store: Store) -> Iterable[dict[str, bytes | None]]:
 
 
 @pytest.mark.parametrize("listing", [listed_whole, listed_in_pages])
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.grows
+@settings(max_examples=amount(10, 100))
 @given(changes=CHANGES)
 def test_what_is_there_throughout_is_never_missed(
     valkey_store: Store,

@@ -5,12 +5,13 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from models.change import tag_of
 from models.entry import value_from_json, value_to_json
+from tests.support.amounts import amount
 from tests.support.clients import Answer, Ask, pages, put_json, target_of
 
 
@@ -218,14 +219,9 @@ def backend() -> str:
     return "valkey"
 
 
+@pytest.mark.grows
 def test_the_service_does_what_its_model_does(ask: Ask) -> None:
     run_state_machine_as_test(
         lambda: Model(ask),  # type: ignore[arg-type]  # it takes whatever makes a machine
-        settings=settings(
-            max_examples=100,
-            stateful_step_count=40,
-            derandomize=True,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=settings(max_examples=amount(40, 400), stateful_step_count=40),
     )

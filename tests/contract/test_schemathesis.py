@@ -6,11 +6,9 @@ operation to the next, which Swagger 2.0 does not have.
 
 import json
 import re
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ import schemathesis
 from redis import Redis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
+from schemathesis.core.result import Ok
 from schemathesis.hooks import HookContext
 from schemathesis.openapi.checks import MissingContentType
 from schemathesis.specs.openapi.checks import ignored_auth
@@ -25,7 +24,6 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from api.app import create_app
 from api.errors import PROBLEM_JSON
-from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
 from models.entry import MAX_KEY_BYTES
 from models.tokens import SCOPES, Tokens
@@ -33,8 +31,9 @@ from resources.media_types import NDJSON
 from resources.parsing.conditions import PATTERNS
 from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
-from tests.conftest import PREFIX, server_of
-from tests.support.services import Service
+from tests.conftest import PREFIX
+from tests.support.amounts import IS_SOAK, SEED, amount
+from tests.support.services import Service, serving
 
 
 MAX_REQUEST_LINE_BYTES = 8_190
@@ -46,11 +45,11 @@ PLANTED = {"word": b"5", "world": b"bytes that are not UTF-8: \xff", "counter": 
 
 
 def configured(*, max_examples: int) -> SchemathesisConfig:
-    """Configure a run that is the same every time."""
+    """Configure a run that is the same every time, or by `make soak` the same for a seed."""
     return SchemathesisConfig.from_dict(
         {
-            "seed": 1,
-            "generation": {"deterministic": True, "database": "none", "max-examples": max_examples},
+            "seed": SEED,
+            "generation": {"deterministic": not IS_SOAK, "database": "none", "max-examples": max_examples},
             "phases": {"coverage": {"generate-duplicate-query-parameters": True}, "stateful": {"enabled": False}},
             "checks": {
                 # Exact, where Schemathesis by itself lets more pass, such as 401, 422, 429 and 5xx.
@@ -189,7 +188,7 @@ def accepted(case: Case) -> list[str]:
     return offered if is_right(case) else offered[:1]
 
 
-def ask(client: Redis, case: Case, answered: Answered, base_url: str | None = None) -> None:
+def ask(client: Redis, case: Case, answered: Answered, base_url: str) -> None:
     """Ask for each representation of the answer, and note what was answered, and the media types of a success."""
     label = case.operation.label
     if case.media_type == NDJSON and is_right(case):
@@ -206,87 +205,77 @@ def ask(client: Redis, case: Case, answered: Answered, base_url: str | None = No
             answered[label, f"gives {answer.headers['content-type'][0]}"] += 1
 
 
-def check_all_were_tried(document: OpenApiSchema, answered: Answered, *, media_types: bool) -> None:
+def check_it_was_tried(answered: Answered) -> None:
     """Fail if an operation was not really tried: taken, with each media type too, and refused where it can be wrong."""
-    expected: set[tuple[str, int | str]] = set()
-    for path, item in document.raw_schema["paths"].items():
-        for method, operation in item.items():
-            if method == "parameters":
-                continue
-            label = f"{method.upper()} {path}"
-            expected |= {(label, 200)} | ({(label, 400)} if path.startswith("/keys") else set())
-            if not media_types:
-                continue
-            expected |= {(label, f"takes {media_type}") for media_type in operation.get("consumes", [])}
-            expected |= {(label, f"gives {each}") for each in operation.get("produces", []) if each != PROBLEM_JSON}
-    assert expected - set(answered) == set()
+    [label] = {label for label, _ in answered}
+    method, path = label.split()
+    operation = swagger["paths"][path][method.lower()]
+    expected: set[int | str] = {200, 400} if path.startswith("/keys") else {200}
+    expected |= {f"takes {media_type}" for media_type in operation.get("consumes", [])}
+    expected |= {f"gives {media_type}" for media_type in operation.get("produces", []) if media_type != PROBLEM_JSON}
+    assert expected - {seen for _, seen in answered} == set()
 
 
 # Schemathesis makes one test of each operation, so the document is needed while tests are collected.
-folder = tempfile.TemporaryDirectory()
-server = EmbeddedServer(Path(folder.name) / "valkey", durability="everysec")
-redis = Redis.from_url(server.url)
-app = create_app(Settings(redis_url=server.url))
-in_process = schemathesis.openapi.from_wsgi("/swagger.json", app, config=configured(max_examples=100))
-over_http = schemathesis.openapi.from_dict(in_process.raw_schema, config=configured(max_examples=25))
+swagger = create_app(Settings(redis_url="redis://127.0.0.1:1")).test_client().get("/swagger.json").get_json()
+document = schemathesis.openapi.from_dict(swagger, config=configured(max_examples=amount(60, 300)))
+document.hook("filter_case")(declarable)
+document.hook("filter_case")(fits_into_a_request_line)
+document.hook("before_add_examples")(drop_examples)
+document.hook("filter_failure")(has_a_type)
 # Its check ignored_auth takes the token away from requests, and wants them refused.
-tokens_file = Path(folder.name) / "tokens.json"
-bearer = {"Authorization": "Bearer " + Tokens(tokens_file).create("all", namespace="all", scopes=SCOPES)}
-guarded_app = create_app(Settings(redis_url=server.url, tokens_file=tokens_file))
-guarded = schemathesis.openapi.from_wsgi("/swagger.json", guarded_app, config=configured(max_examples=10))
-for document in (in_process, over_http):
-    document.hook("filter_case")(declarable)
-    document.hook("before_add_examples")(drop_examples)
-    document.hook("filter_failure")(has_a_type)
-over_http.hook("filter_case")(fits_into_a_request_line)
-
-answered_in_process: Answered = Counter()
-answered_over_http: Answered = Counter()
+guarded_document = schemathesis.openapi.from_dict(swagger, config=configured(max_examples=amount(10, 50)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def running() -> Iterator[None]:
-    """Run the server of the applications in this process."""
-    server.start()
-    yield
-    server.stop()
+@pytest.fixture(params=["gunicorn"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """A service; as a parameter, because Schemathesis gives its tests names of their own only if they have some."""
+    return str(request.param)
+
+
+@pytest.fixture
+def answered() -> Iterator[Answered]:
+    """What the requests for one operation were answered; fails if it was not really tried."""
+    counted: Answered = Counter()
+    yield counted
+    check_it_was_tried(counted)
 
 
 @pytest.fixture(scope="module")
-def behind(service: Service) -> Iterator[Redis]:
-    """A client of the Valkey behind the service, which is empty before and after."""
-    with server_of(service) as client:
-        client.flushall()
-        yield client
-        client.flushall()
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, str]]:
+    """A service that wants tokens, and one with every scope."""
+    directory = tmp_path_factory.mktemp("guarded")
+    tokens_file = directory / "tokens.json"
+    presented = Tokens(tokens_file).create("all", namespace="all", scopes=SCOPES)
+    with serving(directory, "--tokens-file", str(tokens_file)) as running:
+        yield running, presented
 
 
 def test_the_document_is_valid_swagger() -> None:
     # Against the JSON schema of Swagger 2.0, which Schemathesis carries.
-    in_process.validate()
+    document.validate()
 
 
-@in_process.parametrize()
-def test_answers_are_what_the_document_says(case: Case) -> None:
-    ask(redis, case, answered_in_process)
+@pytest.mark.grows
+@document.parametrize()
+def test_answers_are_what_the_document_says(case: Case, service: Service, client: Redis, answered: Answered) -> None:
+    ask(client, case, answered, f"http://127.0.0.1:{service.port}")
 
 
-def test_every_operation_was_tried_by_the_tests_above() -> None:
-    check_all_were_tried(in_process, answered_in_process, media_types=True)
-
-
-@over_http.parametrize()
-def test_answers_of_a_served_application_are_what_the_document_says(
-    case: Case, service: Service, behind: Redis
+@pytest.mark.grows
+@guarded_document.parametrize()
+def test_every_operation_that_the_document_says_wants_a_token_does(
+    case: Case, guarded: tuple[Service, str], backend: str
 ) -> None:
-    ask(behind, case, answered_over_http, f"http://127.0.0.1:{service.port}")
+    service, presented = guarded
+    headers = {"Accept": accepted(case)[0], "Authorization": f"Bearer {presented}"}
+    case.call_and_validate(f"http://127.0.0.1:{service.port}", checks=[ignored_auth], headers=headers)
 
 
-def test_every_operation_was_tried_on_a_served_application() -> None:
-    # Which media types a few examples have is a matter of luck.
-    check_all_were_tried(over_http, answered_over_http, media_types=False)
+@pytest.mark.parametrize("tried", [document, guarded_document])
+def test_every_operation_of_the_document_has_its_test(tried: OpenApiSchema) -> None:
+    declared = {f"{method.upper()} {path}" for path, item in swagger["paths"].items() for method in item}
 
-
-@guarded.parametrize()
-def test_every_operation_that_the_document_says_wants_a_token_does(case: Case) -> None:
-    case.call_and_validate(checks=[ignored_auth], headers={"Accept": accepted(case)[0], **bearer})
+    assert {each.ok().label for each in tried.get_all_operations() if isinstance(each, Ok)} == {
+        label for label in declared if not label.startswith("PARAMETERS")
+    }

@@ -11,12 +11,14 @@ from threading import Event
 
 import pytest
 
+from tests.support.amounts import SEED, amount
 from tests.support.clients import Answer
 from tests.support.services import Service, eventually, serving
 from tests.support.wire import Wire
 
 
 CLIENTS = 4
+KILLS = amount(2, 20)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -60,15 +62,15 @@ def succeeded(answer: Answer) -> bool:
     return answer.status == 200
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
-def test_no_acknowledged_write_is_lost_while_the_store_is_killed(tmp_path: Path, kills: int) -> None:
-    chance = random.Random(kills)
+@pytest.mark.grows
+def test_no_acknowledged_write_is_lost_while_the_store_is_killed(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
     writers = [Writer(number) for number in range(CLIENTS)]
     with serving(tmp_path, "--workers", "2", "--durability", "always") as service:
         stop = Event()
         with ThreadPoolExecutor(CLIENTS) as pool:
             running = [pool.submit(writer.run, service, stop) for writer in writers]
-            for _ in range(kills):
+            for _ in range(KILLS):
                 before = [len(writer.acknowledged) for writer in writers]
                 eventually(lambda before=before: all_go_on(writers, before), 30)
                 time.sleep(chance.uniform(0, 0.2))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from api.serving.embedded import EmbeddedServer
 from models.change import tag_of
+from tests.support.amounts import SEED, amount
 from tests.support.clients import Answer
 from tests.support.linearizability import Kind, Operation, State, is_linearizable
 from tests.support.proxy import LOST, Choice, Fault, Proxy, Then, proxy_to
@@ -255,7 +256,8 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Embedded
         yield server, proxy, service
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 8))])
+@pytest.mark.grows
+@pytest.mark.parametrize("seed", range(SEED, SEED + amount(1, 7)))
 def test_what_many_clients_see_under_faults_is_linearizable(
     proxied: tuple[EmbeddedServer, Proxy, Service], seed: int
 ) -> None:

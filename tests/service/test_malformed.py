@@ -9,23 +9,25 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.amounts import SEED, amount
 from tests.support.clients import Ask
 from tests.support.malformed import requests
 from tests.support.services import Service, workers
 
 
 CLIENTS = 4
+REQUESTS = amount(2_100, 10_500)
 CLOSED = "closed"
 STATUS_LINE = re.compile(rb"^HTTP/1\.[01] (\d{3}) ")
 
 
-@pytest.mark.parametrize("count", [2_100, pytest.param(10_500, marks=pytest.mark.soak)])
+@pytest.mark.grows
 def test_a_malformed_request_ends_in_a_4xx_or_a_closed_connection(
-    service: Service, served: Ask, capsys: pytest.CaptureFixture[str], count: int
+    service: Service, served: Ask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = workers(service)
     assert served("PUT", "/keys/here", b"untouched").status == 200
-    made = list(requests(count, count))
+    made = list(requests(SEED, REQUESTS))
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         outcomes = list(pool.map(lambda each: outcome_of(service.port, each[1]), made))
@@ -35,7 +37,7 @@ def test_a_malformed_request_ends_in_a_4xx_or_a_closed_connection(
     assert wrong == {}
     summary = Counter(outcomes)
     with capsys.disabled():
-        sys.stdout.write(f"\n{count:,} malformed requests: {dict(sorted(summary.items()))}\n")
+        sys.stdout.write(f"\n{REQUESTS:,} malformed requests: {dict(sorted(summary.items()))}\n")
     assert summary.keys() >= {CLOSED, "400", "404", "405", "406", "413", "414", "415", "431"}
     assert served("GET", "/keys").json == {"here": "untouched"}
     assert workers(service) == before

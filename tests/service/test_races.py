@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
+from tests.support.amounts import amount
 from tests.support.clients import Ask, over_http, put_json
 from tests.support.contract import Contract
 from tests.support.proxy import LOST, Proxy, proxy_to
@@ -16,7 +17,7 @@ from tests.support.services import serving
 
 
 CLIENTS = 8
-INCREMENTS = 2_000
+INCREMENTS = amount(400, 2_000)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -26,6 +27,7 @@ def all_at_once(count: int, work: Callable[[int], int]) -> int:
         return sum(pool.map(work, [count // CLIENTS] * CLIENTS))
 
 
+@pytest.mark.grows
 def test_no_increment_by_compare_and_set_is_lost(served: Ask) -> None:
     served("PUT", "/keys/counter", b"0")
 

@@ -3,20 +3,31 @@
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
 from models.filter import FILTER_PATTERN, Filter
 from tests.conftest import store_of
+from tests.support.amounts import amount
 
 
 LETTERS = "wod*?[]^-\\$.\nü!"
-# Pairs of how a piece of a filter is written and the regular expression for what it means.
-PIECES = st.one_of(
-    st.just(("$", "[\\s\\S]*")),
-    st.sampled_from(LETTERS).map(lambda c: ("\\" + c if c in "\\$" else c, re.escape(c))),
-)
+ANYTHING = st.text(LETTERS, max_size=3)
+
+
+@st.composite
+def patterns_and_keys(draw: st.DrawFn) -> tuple[str, str, set[str]]:
+    """Draw a filter, the regular expression for what it means, and keys that it matches, or that it nearly does."""
+    pieces = draw(st.lists(st.sampled_from([None, *LETTERS]), max_size=8))
+    keys = set(draw(st.lists(ANYTHING, max_size=3)))
+    for _ in range(draw(st.integers(1, 8))):
+        key = "".join(draw(ANYTHING) if piece is None else piece for piece in pieces)
+        at = draw(st.integers(0, len(key)))
+        keys |= {key, key[:at] + draw(st.text(LETTERS, max_size=1)) + key[at + 1 :]}
+    written = "".join("$" if piece is None else f"\\{piece}" if piece in "\\$" else piece for piece in pieces)
+    meaning = "".join("[\\s\\S]*" if piece is None else re.escape(piece) for piece in pieces)
+    return written, meaning, keys - {""}
 
 
 @pytest.fixture
@@ -24,13 +35,11 @@ def backend() -> str:
     return "valkey"
 
 
-@settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pieces=st.lists(PIECES, max_size=8), keys=st.sets(st.text(LETTERS, min_size=1, max_size=6), max_size=30))
-def test_a_filter_matches_what_its_regular_expression_matches(
-    client: Redis, pieces: list[tuple[str, str]], keys: set[str]
-) -> None:
-    pattern = "".join(written for written, _ in pieces)
-    meaning = re.compile("".join(expression for _, expression in pieces))
+@pytest.mark.grows
+@settings(max_examples=amount(200, 5_000))
+@given(patterns_and_keys())
+def test_a_filter_matches_what_its_regular_expression_matches(client: Redis, drawn: tuple[str, str, set[str]]) -> None:
+    pattern, meaning, keys = drawn
     client.flushall()
     store = store_of(client, key_prefix="k*[v]:")
     if keys:
@@ -38,7 +47,7 @@ def test_a_filter_matches_what_its_regular_expression_matches(
 
     listed = {key for batch in store.entries(Filter.parse(pattern), values=False) for key in batch}
 
-    assert listed == {key for key in keys if meaning.fullmatch(key)}
+    assert listed == {key for key in keys if re.fullmatch(meaning, key)}
 
 
 @given(st.from_regex(FILTER_PATTERN, fullmatch=True).filter(lambda text: len(text) <= 2048))
