@@ -218,8 +218,8 @@ class TestNamespace:
     def test_a_name_that_looks_like_a_way_out_is_a_name(self, owner: Ask, stranger: Ask) -> None:
         for key in ("../theirs:a", "theirs:a", "kv:theirs:a", ":a", "..", "\0a"):
             assert owner("GET", target_of(key)).status == 404
-        for pattern in ("$", "$a", "kv:$", "theirs$", "../$"):
-            assert set(owner("GET", f"/keys?filter={pattern}").json) <= {"a", "b"}
+        for pattern, found in {"$": {"a", "b"}, "$a": {"a"}, "kv:$": set(), "theirs$": set(), "../$": set()}.items():
+            assert set(owner("GET", f"/keys?filter={pattern}").json) == found
 
     def test_deleting_all_wipes_this_namespace_only(self, owner: Ask, stranger: Ask) -> None:
         assert owner("DELETE", "/keys").json == {"deleted": 2}

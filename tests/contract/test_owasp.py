@@ -14,6 +14,7 @@ from redis import Redis, exceptions
 
 from api.app import create_app
 from api.errors import PROBLEMS
+from api.serving.embedded import EmbeddedServer
 from api.settings import Settings, StartError
 from models.tokens import SCOPES, Tokens
 from tests.conftest import MAX_VALUE_BYTES, store_of
@@ -195,10 +196,20 @@ class TestApi5BrokenFunctionLevelAuthorization:
 
 class TestApi7ServerSideRequestForgery:
     def test_no_request_makes_the_service_ask_another(
-        self, ask: Ask, owner: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+        self,
+        ask: Ask,
+        owner: Mapping[str, str],
+        valkey_server: EmbeddedServer,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         asked: list[object] = []
-        monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
+        connect = socket.socket.connect
+
+        def noted(self: socket.socket, address: object) -> None:
+            asked.append(address)
+            connect(self, address)  # type: ignore[arg-type]  # whatever a caller gives
+
+        monkeypatch.setattr(socket.socket, "connect", noted)
         url = "http://127.0.0.1:1/"
 
         for headers in (
@@ -211,7 +222,8 @@ class TestApi7ServerSideRequestForgery:
             ask("GET", f"/keys/{url}", b"", {**headers, **owner})
             ask("GET", "/", b"", headers)
 
-        assert asked == []
+        # Only the store, to which it connects now.
+        assert set(asked) == {str(valkey_server.data_dir / "valkey.sock")}
 
 
 class TestApi8SecurityMisconfiguration:

@@ -42,7 +42,7 @@ MIX = [
 
 @pytest.mark.soak
 def test_a_list_of_a_million_keys_does_not_grow_a_worker(tmp_path: Path, contract: Contract) -> None:
-    with serving(tmp_path, "--workers", "1") as service:
+    with serving(tmp_path) as service:
         client = server_of(service)
         for first in range(0, KEYS, 10_000):
             client.mset({f"kv:key {n}": f"value {n}" for n in range(first, first + 10_000)})
@@ -65,7 +65,7 @@ def test_a_list_of_a_million_keys_does_not_grow_a_worker(tmp_path: Path, contrac
 
 @pytest.mark.soak
 def test_an_export_and_an_import_of_a_million_records_do_not_grow_a_worker(tmp_path: Path, contract: Contract) -> None:
-    with serving(tmp_path, "--workers", "1") as service:
+    with serving(tmp_path) as service:
         client = server_of(service)
         for first in range(0, KEYS, 10_000):
             client.mset({f"kv:key {n}": f"value {n}" for n in range(first, first + 10_000)})

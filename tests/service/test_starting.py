@@ -45,13 +45,13 @@ class TestStarting:
             eventually(lambda: len(workers(service)) == 3)
 
     def test_a_new_start_has_the_data_and_can_have_the_port_of_the_last_one(self, tmp_path: Path) -> None:
-        with serving(tmp_path, "--workers", "1") as service, Wire(service.port) as wire:
+        with serving(tmp_path) as service, Wire(service.port) as wire:
             # The service closes first, which leaves its end in TIME_WAIT.
             assert wire.ask("PUT", "/keys?a=1", headers={"Connection": "close"}).status == 200
             assert wire.rest() == b""
             assert service.stop() == 0
 
-        with serving(tmp_path, "--workers", "1", "--bind", f"127.0.0.1:{service.port}") as next_service:
+        with serving(tmp_path, "--bind", f"127.0.0.1:{service.port}") as next_service:
             assert next_service.port == service.port
             assert ask(next_service, "GET", "/keys/a").json == {"a": "1"}
 
@@ -211,7 +211,7 @@ class TestOtherMachines:
 class TestOtherServers:
     def test_an_unreachable_server_does_not_stop_the_start(self, tmp_path: Path) -> None:
         url = "redis://user:s3cr3t@127.0.0.1:1"
-        with serving(tmp_path, "--workers", "1", "--redis-url", url) as service:
+        with serving(tmp_path, "--redis-url", url) as service:
             assert ask(service, "GET", "/health/live").status == 200
             assert ask(service, "GET", "/health/ready").status == 503
             started = time.monotonic()
@@ -231,7 +231,7 @@ class TestOtherServers:
 
     def test_the_status_for_a_store_that_does_not_answer_can_be_set(self, tmp_path: Path) -> None:
         variables = {"FLASKVSTORE_UNAVAILABLE_STATUS": "503", "FLASKVSTORE_REDIS_URL": "redis://127.0.0.1:1"}
-        with serving(tmp_path, "--workers", "1", **variables) as service:
+        with serving(tmp_path, **variables) as service:
             answer = ask(service, "GET", "/keys")
 
             assert (answer.status, answer.code) == (503, "store_unavailable")
@@ -240,7 +240,7 @@ class TestOtherServers:
     def test_a_running_server_is_used(
         self, tmp_path: Path, valkey_server: EmbeddedServer, valkey_client: Redis
     ) -> None:
-        with serving(tmp_path, "--workers", "1", "--redis-url", valkey_server.url) as service:
+        with serving(tmp_path, "--redis-url", valkey_server.url) as service:
             ask(service, "PUT", "/keys?a=1")
 
             assert valkey_client.get("kv:a") == b"1"
@@ -252,7 +252,7 @@ class TestGranian:
 
     def test_it_serves_and_stops_and_keeps_the_data(self, tmp_path: Path) -> None:
         for expected in ({}, {"a": "1"}):
-            with serving(tmp_path, "--server", "granian", "--workers", "1") as service:
+            with serving(tmp_path, "--server", "granian") as service:
                 assert ask(service, "GET", "/keys").json == expected
                 assert ask(service, "PUT", "/keys?a=1").status == 200
                 assert service.stop() == 0

@@ -18,7 +18,7 @@ from tests.support.wire import LARGE, Wire
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_succeeds_and_leaves_no_process(tmp_path: Path, sent: signal.Signals) -> None:
-    with serving(tmp_path) as service:
+    with serving(tmp_path, "--workers", "2") as service:
         eventually(lambda: len(workers(service)) == 2)
         processes = all_processes(service)
         assert len(processes) == 5
@@ -28,7 +28,7 @@ def test_a_stop_succeeds_and_leaves_no_process(tmp_path: Path, sent: signal.Sign
 
 
 def test_a_stop_does_not_wait_for_a_worker_that_is_still_starting(tmp_path: Path) -> None:
-    with serving(tmp_path, "--workers", "1") as service:
+    with serving(tmp_path) as service:
         (killed,) = workers(service)
         kill(killed)
         eventually(lambda: set(workers(service)) - {killed})
@@ -49,7 +49,7 @@ def test_requests_in_flight_are_finished_before_the_valkey_is_stopped(tmp_path: 
 
 @pytest.mark.gunicorn("Granian takes no connection from the signal on")
 def test_it_is_not_ready_from_the_signal_on_while_it_finishes_what_it_has(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
+    with serving(tmp_path, "--workers", "2") as service:
         with contextlib.closing(server_of(service)) as client:
             client.mset({f"kv:{key}": value for key, value in LARGE.items()})
         with (

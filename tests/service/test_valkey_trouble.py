@@ -22,7 +22,7 @@ from tests.support.services import (
 from tests.support.wire import Wire
 
 
-def test_while_it_is_gone_requests_fail_soon_and_say_when_to_try_again(disturbed: Service) -> None:
+def test_while_it_is_gone_requests_fail_soon_and_say_when_to_try_again_and_it_is_logged(disturbed: Service) -> None:
     ask(disturbed, "PUT", "/keys?a=1")
     old = disturbed.children()["valkey"]
     # The supervisor is frozen so that it cannot start a new one too soon for the test.
@@ -41,6 +41,8 @@ def test_while_it_is_gone_requests_fail_soon_and_say_when_to_try_again(disturbed
     eventually(lambda: ready(disturbed))
     assert disturbed.children()["valkey"] != old
     assert ask(disturbed, "GET", "/keys/a").json == {"a": "1"}
+    [line] = [line for line in disturbed.lines() if "has ended by itself" in line.get("message", "")]
+    assert line["level"] == "error"
 
 
 def test_after_it_was_killed_the_first_request_to_the_next_one_succeeds(tmp_path: Path) -> None:
@@ -59,12 +61,6 @@ def test_after_it_was_killed_the_first_request_to_the_next_one_succeeds(tmp_path
                     assert wire.ask("PUT", "/keys?c=1").status == 200
                     assert wire.ask("GET", "/keys/a").json == {"a": "1"}
                 assert service.children()["valkey"] != old
-
-
-def test_its_death_is_logged(disturbed: Service) -> None:
-    (line,) = [line for line in disturbed.lines() if "has ended by itself" in line.get("message", "")]
-
-    assert line["level"] == "error"
 
 
 @pytest.mark.parametrize("request_line", ["HEAD /keys", "DELETE /keys"])

@@ -58,7 +58,7 @@ class TestWorkers:
 
     @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
     def test_a_reload_under_load_fails_no_request(self, tmp_path: Path, contract: Contract) -> None:
-        with serving(tmp_path) as service, ThreadPoolExecutor(4) as pool:
+        with serving(tmp_path, "--workers", "2") as service, ThreadPoolExecutor(4) as pool:
             asked = service.ask(contract)
             reloaded = threading.Event()
 
@@ -87,7 +87,7 @@ class TestFiles:
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
         try:
-            with serving(tmp_path, "--workers", "1") as service:
+            with serving(tmp_path) as service:
                 [worker] = workers(service)
                 soft, hard = psutil.Process(worker).rlimit(psutil.RLIMIT_NOFILE)
         finally:

@@ -36,6 +36,9 @@ WRITES = {
     "POST": ("POST", "/keys", b'{"put": {"a": "2"}}'),
 }
 LOAD_KEYS = 1_000
+# The time limit of the services, which most rows wait for; a store on this machine needs a thousandth of it.
+TIMEOUT_SECONDS = 0.5
+TIMEOUT_SETTING = "FLASKVSTORE_STORE_TIMEOUT_SECONDS"
 ADMIN = "admin"
 
 DENIED = "store_denied"
@@ -104,7 +107,7 @@ class Scene:
 
     :param direct: a service on the server
     :param proxied: one on the proxy
-    :param narrow: one on the proxy, with a single connection and a time limit of six seconds
+    :param narrow: one on the proxy, with a single connection and a longer time limit
     """
 
     server: Server
@@ -327,9 +330,9 @@ ROWS = {
     "a wrong password": at_the_server(another_password, DENIED, DENIED, "503"),
     "a key of another type": at_the_server(another_type, WRONG_TYPE, "200", "200", LIST="200", PATCH=WRONG_TYPE),
     "a script that does not end": at_the_server(a_script_that_does_not_end, TIMEOUT, TIMEOUT, "503"),
-    "an answer that is late": on_the_way(Fault(delay_seconds=0.2), "200", "200"),
+    "an answer that is late": on_the_way(Fault(delay_seconds=0.1 * TIMEOUT_SECONDS), "200", "200"),
     # Never silent for as long as one answer is waited for, and yet too slow in all.
-    "an answer that drips": on_the_way(Fault(drip_seconds=0.6), TIMEOUT, UNKNOWN),
+    "an answer that drips": on_the_way(Fault(drip_seconds=0.3 * TIMEOUT_SECONDS), TIMEOUT, UNKNOWN),
     "an answer that does not come": on_the_way(SILENCE, TIMEOUT, UNKNOWN),
     "an answer that is lost with its connection": on_the_way(LOST, UNAVAILABLE, UNKNOWN),
     "an answer that is cut off": on_the_way(Fault(Then.CUT, kept_bytes=3), UNAVAILABLE, UNKNOWN),
