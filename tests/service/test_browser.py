@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, expect, sync_playwright
 
 from models.tokens import Tokens
 from tests.support.clients import Ask, target_of
@@ -30,11 +30,12 @@ KEY = "über/straße"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    """The path of an installed Chromium; where CI runs there has to be one."""
+def browser() -> Iterator[Browser]:
+    """An installed Chromium; where CI runs there has to be one."""
     found = next(filter(None, map(shutil.which, PROGRAMS)), None)
     need(found, f"a browser: one of {', '.join(PROGRAMS)} on PATH")
-    return str(found)
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found, args=OPTIONS) as running:
+        yield running
 
 
 def watch(page: Page, host: str, expected: Collection[int] = ()) -> list[str]:
@@ -65,11 +66,10 @@ def watch(page: Page, host: str, expected: Collection[int] = ()) -> list[str]:
 
 
 @contextmanager
-def documentation(chromium: str, service: Service, expected: Collection[int] = ()) -> Iterator[Page]:
+def documentation(browser: Browser, service: Service, expected: Collection[int] = ()) -> Iterator[Page]:
     """Open the documentation page; whatever goes wrong in it fails the test in the end."""
     host = f"127.0.0.1:{service.port}"
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=OPTIONS) as browser:
-        page = browser.new_page()
+    with browser.new_page() as page:
         page.set_default_timeout(TIMEOUT_MILLISECONDS)
         faults = watch(page, host, expected)
         page.goto(f"http://{host}/")
@@ -96,8 +96,8 @@ def execute(block: Locator) -> tuple[str, Any]:
     return status, json.loads(shown.locator(".highlight-code code").first.inner_text())
 
 
-def test_a_value_is_stored_and_read_on_the_documentation_page(chromium: str, service: Service, served: Ask) -> None:
-    with documentation(chromium, service) as page:
+def test_a_value_is_stored_and_read_on_the_documentation_page(browser: Browser, service: Service, served: Ask) -> None:
+    with documentation(browser, service) as page:
         expect(page).to_have_title("flaskvstore")
 
         storing = try_out(page, "put_key_collection")
@@ -112,11 +112,11 @@ def test_a_value_is_stored_and_read_on_the_documentation_page(chromium: str, ser
     assert served("GET", target_of(KEY)).json == {KEY: "Größe"}
 
 
-def test_a_token_opens_the_operations_of_the_documentation_page(chromium: str, tmp_path: Path) -> None:
+def test_a_token_opens_the_operations_of_the_documentation_page(browser: Browser, tmp_path: Path) -> None:
     presented = Tokens(tmp_path / "tokens.json").create("browser", namespace="ns", scopes=["read", "write"])
     with (
         serving(tmp_path, "--tokens-file", str(tmp_path / "tokens.json")) as service,
-        documentation(chromium, service, expected={401}) as page,
+        documentation(browser, service, expected={401}) as page,
     ):
         refused = try_out(page, "put_key_collection")
         refused.locator("textarea").fill(json.dumps({"word": "1"}))
