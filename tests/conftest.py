@@ -22,10 +22,8 @@ from tests.support.clients import Ask, in_process
 from tests.support.contract import Contract
 from tests.support.replicated import Group, cluster, sentinels
 from tests.support.services import WSGI_SERVER, Service, serving, valkey
+from tests.support.stores import MAX_VALUE_BYTES, PREFIX, server_of, url_of
 
-
-PREFIX = "kv:"
-MAX_VALUE_BYTES = 1024 * 1024
 
 # Fixtures are not made anew for each example: a test empties its store by itself. Nor is an example ever late.
 settings.register_profile(
@@ -176,20 +174,3 @@ def emptied(server: Any) -> Any:
     """Empty a server."""
     server.flushall()
     return server
-
-
-def server_of(service: Service) -> Redis:
-    """Return a client of the Valkey behind a service."""
-    return Redis.from_url(url_of(service))
-
-
-def store_of(client: Redis, *, key_prefix: str = PREFIX, max_value_bytes: int = MAX_VALUE_BYTES) -> Store:
-    """Return the store that a server on a unix socket is."""
-    url = f"unix://{client.connection_pool.connection_kwargs['path']}"
-    backend = connect(url, timeout_seconds=5, max_connections=8)
-    return Store(backend, key_prefix=key_prefix, max_value_bytes=max_value_bytes)
-
-
-def url_of(service: Service) -> str:
-    """Return the URL of the Valkey behind a service."""
-    return f"unix://{service.log.parent / 'data' / 'valkey.sock'}"

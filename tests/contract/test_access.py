@@ -14,25 +14,34 @@ from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
 from tests.support.cases import KEYS
-from tests.support.clients import Answer, Ask, in_process, pages, put_json, target_of
+from tests.support.clients import (
+    AS_NDJSON,
+    AS_TEXT,
+    JSON,
+    NDJSON,
+    Ask,
+    in_process,
+    pages,
+    put_json,
+    target_of,
+    with_token,
+)
 from tests.support.contract import Contract
 from tests.support.services import Service, serving
 
 
 # Every call of the contract, with what it needs; each would succeed with all scopes on {"a": "1", "b": "2"}.
-JSON = {"Content-Type": "application/json"}
-NDJSON = {"Content-Type": "application/x-ndjson"}
 CALLS: dict[str, tuple[str, str, bytes, Mapping[str, str], set[str]]] = {
     "list": ("GET", "/keys", b"", {}, {"read"}),
     "page": ("GET", "/keys?limit=1", b"", {}, {"read"}),
-    "export": ("GET", "/keys", b"", {"Accept": "application/x-ndjson"}, {"read"}),
+    "export": ("GET", "/keys", b"", AS_NDJSON, {"read"}),
     "count": ("HEAD", "/keys", b"", {}, {"read"}),
     "store pairs": ("PUT", "/keys?c=3", b"", {}, {"write"}),
     "import": ("PUT", "/keys", b'{"key": "c", "value": "3"}\n', NDJSON, {"write"}),
     "delete all": ("DELETE", "/keys", b"", {}, {"delete"}),
     "delete some": ("DELETE", "/keys?filter=a", b"", {}, {"delete"}),
     "read one": ("GET", "/keys/a", b"", {}, {"read"}),
-    "read bytes": ("GET", "/keys/a", b"", {"Accept": "text/plain"}, {"read"}),
+    "read bytes": ("GET", "/keys/a", b"", AS_TEXT, {"read"}),
     "check one": ("HEAD", "/keys/a", b"", {}, {"read"}),
     "store one": ("PUT", "/keys/a", b"x", {}, {"write"}),
     "create one": ("PUT", "/keys/c", b"x", {"If-None-Match": "*"}, {"write"}),
@@ -66,15 +75,6 @@ def app(store: Store, tokens: Tokens, tmp_path: Path) -> Flask:
 def anyone(app: Flask, contract: Contract) -> Ask:
     """Ask without a token."""
     return in_process(app, contract)
-
-
-def with_token(ask: Ask, presented: str) -> Ask:
-    """Ask with a token."""
-
-    def asked(method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        return ask(method, target, body, {"Authorization": f"Bearer {presented}", **(headers or {})})
-
-    return asked
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ class TestNamespace:
         put_json(stranger, {f"key {number}": "theirs" for number in range(300)})
 
         collected = {key: value for page in pages(owner, "/keys?limit=50") for key, value in page.items()}
-        exported = owner("GET", "/keys", b"", {"Accept": "application/x-ndjson"}).body
+        exported = owner("GET", "/keys", b"", AS_NDJSON).body
 
         assert collected == {"a": "1", "b": "2", **{f"key {number}": "mine" for number in range(300)}}
         assert len(exported.splitlines()) == 302 + 1

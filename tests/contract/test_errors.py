@@ -18,29 +18,10 @@ from models.change import Change, Transaction
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.client import Client
-from models.valkey.pool import Limits, open_pool
 from resources import errors as http
-from tests.conftest import store_of
 from tests.support.clients import Answer, in_process
 from tests.support.contract import Contract
-
-
-class BrokenClient(Client):
-    """A client that fails at everything."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(open_pool("redis://127.0.0.1:1", Limits(1, 1, 1), max_connections=1))
-        self.error = error
-
-    def execute_with_run_id(self, *_: Any) -> Any:
-        raise self.error
-
-    def execute_many(self, _: Any) -> Any:
-        raise self.error
-
-
-def broken_store(error: Exception) -> Store:
-    return Store(BrokenClient(error), key_prefix="kv:", max_value_bytes=1)
+from tests.support.stores import broken_store, store_of
 
 
 def raising(error: Exception) -> Flask:

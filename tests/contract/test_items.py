@@ -12,16 +12,13 @@ from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
 from models.store import Store
 from models.valkey.connection import connect
-from tests.conftest import MAX_VALUE_BYTES, PREFIX
 from tests.support.cases import NOT_EXPIRIES, about, every_key, every_value
-from tests.support.clients import Answer, Ask, in_process, put_json, target_of
+from tests.support.clients import AS_BYTES, AS_TEXT, JSON, MERGE, Answer, Ask, in_process, put_json, target_of
 from tests.support.contract import Contract
 from tests.support.proxy import proxy_to
+from tests.support.stores import MAX_VALUE_BYTES, PREFIX
 
 
-BYTES = {"Accept": "application/octet-stream"}
-TEXT = {"Accept": "text/plain"}
-MERGE = {"Content-Type": "application/merge-patch+json"}
 OTHER = '"0123456789012345678901234567890123456789"'
 
 
@@ -91,7 +88,7 @@ class TestRepresentations:
     def test_the_bytes_come_back_as_they_are(self, ask: Ask, value: bytes) -> None:
         ask("PUT", "/keys/a", value)
 
-        for headers in (BYTES, TEXT):
+        for headers in (AS_BYTES, AS_TEXT):
             answer = ask("GET", "/keys/a", headers=headers)
             assert answer.body == value
             assert answer.headers["Content-Type"] == headers["Accept"]
@@ -132,7 +129,7 @@ class TestRepresentations:
         assert ask(method, "/keys/a", headers={"Accept": accept}).status == 406
 
     def test_an_error_is_a_problem_whatever_the_client_accepts(self, ask: Ask) -> None:
-        assert ask("GET", "/keys/a", headers=BYTES).code == "key_not_found"
+        assert ask("GET", "/keys/a", headers=AS_BYTES).code == "key_not_found"
 
     def test_caches_have_to_ask(self, ask: Ask) -> None:
         ask("PUT", "/keys/a", b"1")
@@ -141,7 +138,7 @@ class TestRepresentations:
             headers = ask(method, target).headers
             assert (headers["Cache-Control"], headers["Vary"]) == ("no-cache", "Accept")
 
-    @pytest.mark.parametrize("headers", [BYTES, TEXT])
+    @pytest.mark.parametrize("headers", [AS_BYTES, AS_TEXT])
     def test_a_browser_does_not_run_a_value(self, ask: Ask, headers: dict[str, str]) -> None:
         ask("PUT", "/keys/a", b"<script>alert(1)</script>")
 
@@ -173,7 +170,7 @@ class TestTags:
         ask("PUT", "/keys/a", b"1")
 
         assert ask("GET", "/keys/a").headers["ETag"] == tag(b"1", "-json")
-        assert ask("GET", "/keys/a", headers=BYTES).headers["ETag"] == tag(b"1")
+        assert ask("GET", "/keys/a", headers=AS_BYTES).headers["ETag"] == tag(b"1")
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     @pytest.mark.parametrize(
@@ -310,7 +307,7 @@ class TestConditions:
     @pytest.mark.one_slot
     def test_put_on_all_of_them_only_if_all_exist(self, ask: Ask, client: Redis, prefix: str) -> None:
         client.set(f"{prefix}a", "1")
-        body, headers = b'{"a": "2", "b": "2", "c": "2"}', {"Content-Type": "application/json", "If-Match": "*"}
+        body, headers = b'{"a": "2", "b": "2", "c": "2"}', {**JSON, "If-Match": "*"}
 
         answer = ask("PUT", "/keys", body, headers)
 
@@ -345,7 +342,7 @@ class TestConditions:
         client.set("kv:a", "1")
 
         body = b'{"delete": ["a"]}' if method == "POST" else b""
-        assert ask(method, "/keys", body, {"Content-Type": "application/json", **headers}).code == "invalid_condition"
+        assert ask(method, "/keys", body, {**JSON, **headers}).code == "invalid_condition"
         assert client.get("kv:a") == b"1"
 
     def test_a_condition_on_what_is_no_string_is_409(self, ask: Ask, client: Redis) -> None:

@@ -13,11 +13,7 @@ from werkzeug.test import create_environ, run_wsgi_app
 from models.entry import value_to_json
 from models.valkey.scan import POSITION_BITS
 from tests.support.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, about, every_key, every_value
-from tests.support.clients import Ask, pages, put_json, target_of
-
-
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-JSON = {"Content-Type": "application/json"}
+from tests.support.clients import FORM, JSON, Ask, pages, put_json, target_of
 
 
 class TestStoring:

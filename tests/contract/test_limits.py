@@ -13,10 +13,10 @@ from api.app import create_app
 from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
-from tests.conftest import server_of, store_of
-from tests.support.clients import Ask, in_process
+from tests.support.clients import AS_NDJSON, Ask, bearer, in_process
 from tests.support.contract import Contract
 from tests.support.services import eventually, serving
+from tests.support.stores import server_of, store_of
 from tests.support.wire import LARGE, Wire
 
 
@@ -90,7 +90,7 @@ class TestRateLimit:
         ask = self.limited(store, contract, "1/minute", tmp_path / "tokens.json")
 
         def of(presented: str, address: str) -> int:
-            headers: Mapping[str, str] = {"Authorization": f"Bearer {presented}", "X-Forwarded-For": address}
+            headers: Mapping[str, str] = {**bearer(presented), "X-Forwarded-For": address}
             return ask("GET", "/keys", b"", headers).status
 
         assert [of(first, "192.0.2.1"), of(first, "192.0.2.2"), of(second, "192.0.2.1")] == [200, 429, 200]
@@ -136,7 +136,7 @@ def test_only_so_many_long_lists_are_sent_at_a_time(tmp_path: Path, contract: Co
             wire.begin("GET", "/keys", {})
             assert wire.socket.recv(1)
 
-        for headers in ({}, {"Accept": "application/x-ndjson"}):
+        for headers in ({}, AS_NDJSON):
             refused = ask("GET", "/keys", b"", headers)
             assert (refused.status, refused.code, refused.json["limit"]) == (429, "too_many_lists", 2)
             assert refused.headers["Retry-After"] == "1"

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from models.change import tag_of
 from models.entry import value_from_json, value_to_json
 from tests.support.amounts import amount
-from tests.support.clients import Answer, Ask, pages, put_json, target_of
+from tests.support.clients import AS_NDJSON, JSON, NDJSON, Answer, Ask, pages, put_json, target_of
 
 
 KEYS = ["a", "b", "a/b", "ü ", "*?\\$", "\n"]
@@ -20,8 +20,6 @@ keys = st.sampled_from(KEYS)
 values = st.sampled_from([b"", b"0", b"7", b"text", "ü".encode(), b"\xff\x00"])
 expiries = st.sampled_from([None, 1_000, 2_000_000_000])
 entries = st.dictionaries(keys, values, min_size=1, max_size=4)
-JSON = {"Content-Type": "application/json"}
-NDJSON = "application/x-ndjson"
 
 
 class Model(RuleBasedStateMachine):
@@ -151,10 +149,10 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def move_by_export_and_import(self) -> None:
-        exported = self.ask("GET", "/keys", headers={"Accept": NDJSON}).body
+        exported = self.ask("GET", "/keys", headers=AS_NDJSON).body
         self.ask("DELETE", "/keys")
 
-        answer = self.ask("PUT", "/keys", exported, {"Content-Type": NDJSON})
+        answer = self.ask("PUT", "/keys", exported, NDJSON)
 
         assert answer.json == {"stored": len(self.held), "skipped": 0, "failed": 0, "errors": []}
 

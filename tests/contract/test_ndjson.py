@@ -11,15 +11,11 @@ from redis import Redis
 from models.entry import value_to_json
 from resources.media_types import NDJSON_TYPES
 from tests.support.cases import KEYS, VALUES
-from tests.support.clients import Answer, Ask
-
-
-EXPORT = {"Accept": "application/x-ndjson"}
-IMPORT = {"Content-Type": "application/x-ndjson"}
+from tests.support.clients import AS_NDJSON, NDJSON, Answer, Ask
 
 
 def exported(ask: Ask, target: str = "/keys") -> list[dict[str, Any]]:
-    answer = ask("GET", target, headers=EXPORT)
+    answer = ask("GET", target, headers=AS_NDJSON)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
     *records, end = [json.loads(line) for line in answer.body.splitlines()]
     assert end == {"count": len(records)}
@@ -28,7 +24,7 @@ def exported(ask: Ask, target: str = "/keys") -> list[dict[str, Any]]:
 
 def imported(ask: Ask, *lines: object) -> Answer:
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
-    return ask("PUT", "/keys", b"\n".join(texts), IMPORT)
+    return ask("PUT", "/keys", b"\n".join(texts), NDJSON)
 
 
 def errors_of(answer: Answer) -> list[int]:
@@ -57,7 +53,7 @@ class TestExporting:
         assert exported(ask, "/keys?filter=wo$d") == [{"key": "word", "value": "1"}]
 
     def test_nothing_is_a_count_of_nothing(self, ask: Ask) -> None:
-        assert ask("GET", "/keys", headers=EXPORT).body == b'{"count":0}\n'
+        assert ask("GET", "/keys", headers=AS_NDJSON).body == b'{"count":0}\n'
 
     @pytest.mark.parametrize("media_type", NDJSON_TYPES)
     def test_ndjson_has_three_names(self, ask: Ask, media_type: str) -> None:
@@ -69,7 +65,7 @@ class TestExporting:
 
     @pytest.mark.parametrize("query", ["limit=5", "cursor=0", "values=false", "x=1"])
     def test_other_parameters_are_refused(self, ask: Ask, query: str) -> None:
-        assert ask("GET", f"/keys?{query}", headers=EXPORT).code == "invalid_parameter"
+        assert ask("GET", f"/keys?{query}", headers=AS_NDJSON).code == "invalid_parameter"
 
     def test_a_type_that_is_not_offered_is_406(self, ask: Ask) -> None:
         assert ask("GET", "/keys", headers={"Accept": "text/csv"}).code == "not_acceptable"
@@ -173,7 +169,7 @@ class TestImporting:
     def test_a_file_in_another_format_is_refused_and_nothing_is_stored(
         self, ask: Ask, client: Redis, body: bytes
     ) -> None:
-        assert ask("PUT", "/keys", body, IMPORT).code == "invalid_body"
+        assert ask("PUT", "/keys", body, NDJSON).code == "invalid_body"
         assert client.keys() == []
 
     @pytest.mark.parametrize(("count", "failed"), [(2, 0), (3, 1), (1, 1), ("2", 1), (None, 1)])
@@ -191,14 +187,14 @@ class TestImporting:
         assert errors_of(answer) == [4]
 
     def test_a_byte_order_mark_is_left_out(self, ask: Ask) -> None:
-        assert ask("PUT", "/keys", b'\xef\xbb\xbf{"key": "a", "value": "1"}', IMPORT).json["stored"] == 1
+        assert ask("PUT", "/keys", b'\xef\xbb\xbf{"key": "a", "value": "1"}', NDJSON).json["stored"] == 1
 
     @pytest.mark.parametrize("body", [b"", b"\n", b"\n \n\r\n"])
     def test_no_line_is_nothing_to_do(self, ask: Ask, body: bytes) -> None:
-        assert ask("PUT", "/keys", body, IMPORT).json == {"stored": 0, "skipped": 0, "failed": 0, "errors": []}
+        assert ask("PUT", "/keys", body, NDJSON).json == {"stored": 0, "skipped": 0, "failed": 0, "errors": []}
 
     def test_lines_may_end_as_on_windows(self, ask: Ask) -> None:
-        assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}\r\n', IMPORT).json["stored"] == 1
+        assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}\r\n', NDJSON).json["stored"] == 1
 
     def test_a_key_that_comes_twice_has_the_last_value(self, ask: Ask) -> None:
         assert imported(ask, {"key": "a", "value": "1"}, {"key": "a", "value": "2"}).json["stored"] == 2
@@ -206,11 +202,11 @@ class TestImporting:
 
     @pytest.mark.parametrize("query", ["a=1", "expire_in=5"])
     def test_a_query_parameter_is_refused(self, ask: Ask, client: Redis, query: str) -> None:
-        assert ask("PUT", f"/keys?{query}", b'{"key": "a", "value": "1"}', IMPORT).code == "invalid_parameter"
+        assert ask("PUT", f"/keys?{query}", b'{"key": "a", "value": "1"}', NDJSON).code == "invalid_parameter"
         assert client.keys() == []
 
     def test_a_condition_is_refused(self, ask: Ask, client: Redis) -> None:
-        headers = {**IMPORT, "If-None-Match": "*"}
+        headers = {**NDJSON, "If-None-Match": "*"}
 
         assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}', headers).code == "invalid_condition"
         assert client.keys() == []
@@ -227,13 +223,13 @@ class TestBoth:
             client.set(f"kv:{key}", b"\xff%d" % number, px=100_000_000 + number * 777 if number % 2 else None)
         for name, value in VALUES.items():
             client.set(b"kv:\xff" + name.encode(), value)
-        before = ask("GET", "/keys", headers=EXPORT).body
+        before = ask("GET", "/keys", headers=AS_NDJSON).body
         assert ask("DELETE", "/keys").status == 200
 
-        answer = ask("PUT", "/keys", before, IMPORT)
+        answer = ask("PUT", "/keys", before, NDJSON)
 
         assert answer.json == {"stored": len(KEYS) + len(VALUES), "skipped": 0, "failed": 0, "errors": []}
-        after = ask("GET", "/keys", headers=EXPORT).body
+        after = ask("GET", "/keys", headers=AS_NDJSON).body
         assert sorted(after.splitlines()) == sorted(before.splitlines())
 
     def test_many_records_go_through(self, ask: Ask) -> None:

@@ -1,7 +1,6 @@
 """The OWASP API Security Top 10 of 2023, line by line, as far as it applies; `docs/access.md` has the same lines."""
 
 import inspect
-import json
 import re
 import socket
 import sys
@@ -17,10 +16,9 @@ from api.errors import PROBLEMS
 from api.serving.embedded import EmbeddedServer
 from api.settings import Settings, StartError
 from models.tokens import SCOPES, Tokens
-from tests.conftest import MAX_VALUE_BYTES, store_of
-from tests.contract.test_errors import broken_store
-from tests.support.clients import Answer, Ask, in_process
+from tests.support.clients import AS_NDJSON, AS_TEXT, Ask, ask_json, bearer, in_process
 from tests.support.contract import Contract
+from tests.support.stores import MAX_VALUE_BYTES, broken_store, store_of
 
 
 ACCESS = (Path(__file__).parent.parent.parent / "docs" / "access.md").read_text()
@@ -47,14 +45,6 @@ def app(owner: Mapping[str, str], valkey_client: Redis, tmp_path: Path) -> Flask
 @pytest.fixture
 def ask(app: Flask, contract: Contract) -> Ask:
     return in_process(app, contract)
-
-
-def bearer(presented: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {presented}"}
-
-
-def ask_json(ask: Ask, method: str, target: str, body: object, headers: Mapping[str, str]) -> Answer:
-    return ask(method, target, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
 
 
 class TestApi1BrokenObjectLevelAuthorization:
@@ -117,7 +107,7 @@ class TestApi3BrokenObjectPropertyLevelAuthorization:
         answers = [
             ask("GET", "/keys/a", b"", writer),
             ask("GET", "/keys", b"", writer),
-            ask("GET", "/keys", b"", {"Accept": "application/x-ndjson", **writer}),
+            ask("GET", "/keys", b"", {**AS_NDJSON, **writer}),
             ask_json(ask, "PATCH", "/keys/a", {"append": ""}, writer),
             ask_json(ask, "PATCH", "/keys/a", {"expire_in": 60}, writer),
             ask_json(ask, "POST", "/keys", {"get": ["a"], "put": {"b": "x"}}, writer),
@@ -234,7 +224,7 @@ class TestApi8SecurityMisconfiguration:
         "target", ["/", "/keys", "/keys/a", "/nothing", "/health/live", "/swaggerui/start.js", "//"]
     )
     def test_every_answer_has_the_security_headers(self, ask: Ask, owner: Mapping[str, str], target: str) -> None:
-        for headers in ({}, owner, {"Accept": "text/plain", **owner}):
+        for headers in ({}, owner, {**AS_TEXT, **owner}):
             answer = ask("GET", target, b"", headers)
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["X-Frame-Options"] == "DENY"
@@ -246,7 +236,7 @@ class TestApi8SecurityMisconfiguration:
     def test_a_value_is_neither_guessed_at_nor_run(self, ask: Ask, owner: Mapping[str, str]) -> None:
         ask("PUT", "/keys/a", b"<script>alert(1)</script>", owner)
 
-        answer = ask("GET", "/keys/a", b"", {"Accept": "text/plain", **owner})
+        answer = ask("GET", "/keys/a", b"", {**AS_TEXT, **owner})
 
         assert answer.headers["Content-Security-Policy"] == "sandbox"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

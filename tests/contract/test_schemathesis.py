@@ -31,9 +31,10 @@ from resources.media_types import NDJSON
 from resources.parsing.conditions import PATTERNS
 from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
-from tests.conftest import PREFIX
 from tests.support.amounts import IS_SOAK, SEED, amount
+from tests.support.clients import bearer
 from tests.support.services import Service, serving
+from tests.support.stores import PREFIX
 
 
 MAX_REQUEST_LINE_BYTES = 8_190
@@ -277,7 +278,7 @@ def test_every_operation_that_the_document_says_wants_a_token_does(
     case: Case, guarded: tuple[Service, str], backend: str
 ) -> None:
     service, presented = guarded
-    headers = {"Accept": accepted(case)[0], "Authorization": f"Bearer {presented}"}
+    headers = {"Accept": accepted(case)[0], **bearer(presented)}
     case.call_and_validate(f"http://127.0.0.1:{service.port}", checks=[ignored_auth], headers=headers)
 
 

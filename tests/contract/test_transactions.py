@@ -1,7 +1,6 @@
 """The contract of `POST /keys`: several keys in one atomic step. On Valkey and through Gunicorn."""
 
 import base64
-import json
 from typing import Any
 
 import pytest
@@ -9,14 +8,11 @@ from redis import Redis
 
 from models.entry import value_to_json
 from tests.support.cases import KEYS, VALUES, about
-from tests.support.clients import Answer, Ask
-
-
-JSON = {"Content-Type": "application/json"}
+from tests.support.clients import AS_TEXT, JSON, Answer, Ask, ask_json
 
 
 def post(ask: Ask, transaction: object) -> Answer:
-    return ask("POST", "/keys", json.dumps(transaction).encode(), JSON)
+    return ask_json(ask, "POST", "/keys", transaction)
 
 
 def tag_of(ask: Ask, key: str) -> str:
@@ -111,7 +107,7 @@ class TestDoing:
 
     def test_a_tag_of_either_representation_is_taken(self, ask: Ask, client: Redis) -> None:
         client.set("kv:a", "1")
-        json_tag, raw_tag = tag_of(ask, "a"), ask("GET", "/keys/a", headers={"Accept": "text/plain"}).headers["ETag"]
+        json_tag, raw_tag = tag_of(ask, "a"), ask("GET", "/keys/a", headers=AS_TEXT).headers["ETag"]
 
         assert json_tag != raw_tag
         assert post(ask, {"if": {"a": json_tag}}).status == post(ask, {"if": {"a": raw_tag}}).status == 200

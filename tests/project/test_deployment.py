@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from models.tokens import SCOPES, Tokens
-from tests.support.clients import Ask, over_http
+from tests.support.clients import Ask, bearer, over_http
 from tests.support.contract import Contract
 from tests.support.services import environment, eventually, need, valkey
 
@@ -150,11 +150,11 @@ class TestImage:
         ) as guarded:
             ask = guarded.ask(contract)
             assert ask("GET", "/keys").status == 401
-            assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {first}"}).status == 200
+            assert ask("GET", "/keys", b"", bearer(first)).status == 200
             second = tokens.create("second", namespace="ns", scopes=SCOPES)
             tokens.revoke("first")
-            assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {second}"}).status == 200
-            assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {first}"}).status == 401
+            assert ask("GET", "/keys", b"", bearer(second)).status == 200
+            assert ask("GET", "/keys", b"", bearer(first)).status == 401
 
     def test_it_stops_in_order(self, tmp_path: Path) -> None:
         with running(tmp_path) as stopped:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Self
 
 import pytest
 
+from tests.support.clients import JSON
 from tests.support.contract import Contract
 from tests.support.replicated import FAILOVER_SECONDS, Group, Node, cluster, sentinels
 from tests.support.services import Service, eventually, serving
@@ -81,7 +82,7 @@ class Load:
 
 def _attempt(connection: http.client.HTTPConnection, method: str, key: str, body: str) -> Attempt:
     started = time.monotonic()
-    connection.request(method, "/keys/" + key.replace(" ", "%20"), body, {"Content-Type": "application/json"})
+    connection.request(method, "/keys/" + key.replace(" ", "%20"), body, JSON)
     response = connection.getresponse()
     answer = json.loads(response.read())
     ended = time.monotonic()

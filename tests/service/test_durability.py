@@ -12,14 +12,13 @@ from threading import Event
 import pytest
 
 from tests.support.amounts import SEED, amount
-from tests.support.clients import Answer
+from tests.support.clients import JSON, Answer
 from tests.support.services import Service, eventually, serving
 from tests.support.wire import Wire
 
 
 CLIENTS = 4
 KILLS = amount(2, 20)
-JSON = {"Content-Type": "application/json"}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clients import Answer
+from tests.support.clients import JSON, Answer
 from tests.support.faults import (
     DISK_ROWS,
     READS,
@@ -28,7 +28,6 @@ from tests.support.services import SLACK_SECONDS, Service, eventually, need, ser
 from tests.support.wire import Wire
 
 
-JSON = {"Content-Type": "application/json"}
 CALLS = READS | WRITES
 ALL: dict[str, Answers] = {**ROWS, **DISK_ROWS}
 ROOT = Path(__file__).parent.parent.parent

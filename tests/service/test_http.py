@@ -11,13 +11,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import server_of
-from tests.support.clients import Answer, Ask, put_json, target_of
+from tests.support.clients import JSON, Answer, Ask, put_json, target_of
 from tests.support.services import Service, eventually, ready, serving
+from tests.support.stores import fill
 from tests.support.wire import LARGE, Cut, Wire
 
 
-JSON = {"Content-Type": "application/json"}
 CHUNKED = {**JSON, "Transfer-Encoding": "chunked"}
 MAX_BODY_BYTES = 1_000
 
@@ -39,11 +38,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def fill(service: Service) -> None:
-    with contextlib.closing(server_of(service)) as client:
-        client.mset({f"kv:{key}": value for key, value in LARGE.items()})
 
 
 def is_ours(answer: Answer) -> bool:
@@ -253,7 +247,7 @@ class TestConnections:
 
     @pytest.mark.parametrize("kept", ["", "Connection: keep-alive\r\n"])
     def test_a_client_of_http_1_0_gets_whole_answers(self, service: Service, wire: Wire, kept: str) -> None:
-        fill(service)
+        fill(service, LARGE)
 
         wire.send(f"GET /keys HTTP/1.0\r\n{kept}\r\n".encode())
         answer = wire.answer()
@@ -275,7 +269,7 @@ class TestListings:
     def test_a_large_one_comes_in_chunks_and_whole_and_the_connection_goes_on(
         self, service: Service, wire: Wire
     ) -> None:
-        fill(service)
+        fill(service, LARGE)
 
         for _ in range(2):
             answer = wire.ask("GET", "/keys")
@@ -288,7 +282,7 @@ class TestListings:
     @pytest.mark.gunicorn("Granian ends a stream that failed as if it were whole")
     def test_one_that_breaks_ends_without_its_last_chunk(self, own: Service, sent: signal.Signals) -> None:
         eventually(lambda: ready(own))
-        fill(own)
+        fill(own, LARGE)
         valkey = own.children()["valkey"]
         with Wire(own.port, receive_buffer_bytes=4096) as slow:
             slow.send(b"GET /keys HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -318,7 +312,7 @@ class TestListings:
             received += data
 
     def test_a_client_that_goes_away_in_the_middle_disturbs_nobody(self, service: Service, served: Ask) -> None:
-        fill(service)
+        fill(service, LARGE)
         for _ in range(5):
             with Wire(service.port, receive_buffer_bytes=4096) as leaving:
                 leaving.send(b"GET /keys HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -477,7 +471,7 @@ class TestLog:
         }
 
     def test_a_stream_is_one_line_with_all_its_bytes(self, service: Service, wire: Wire) -> None:
-        fill(service)
+        fill(service, LARGE)
 
         body = wire.ask("GET", "/keys", headers={"X-Request-Id": "log-stream"}).body
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from api.serving.embedded import EmbeddedServer
 from models.change import tag_of
 from tests.support.amounts import SEED, amount
-from tests.support.clients import Answer
+from tests.support.clients import AS_BYTES, Answer
 from tests.support.linearizability import Kind, Operation, State, is_linearizable
 from tests.support.proxy import LOST, Choice, Fault, Proxy, Then, proxy_to
-from tests.support.services import Service, serving, stopped, valkey
+from tests.support.services import Service, eventually, serving, stopped, valkey
 from tests.support.wire import Wire
 
 
@@ -199,7 +199,7 @@ def ask(wire: Wire, kind: Kind, key: str, value: bytes, expected: State) -> Answ
     """Send the request for an operation."""
     match kind:
         case Kind.READ:
-            return wire.ask("GET", f"/keys/{key}", headers={"Accept": "application/octet-stream"})
+            return wire.ask("GET", f"/keys/{key}", headers=AS_BYTES)
         case Kind.WRITE:
             return wire.ask("PUT", f"/keys/{key}", value)
         case Kind.SWAP:
@@ -269,7 +269,7 @@ def test_what_many_clients_see_under_faults_is_linearizable(
 
     with proxy.choosing(faults(seed)), ThreadPoolExecutor(CLIENTS) as pool:
         clients = [pool.submit(recorder.run, client, OPERATIONS) for client in range(CLIENTS)]
-        time.sleep(1)
+        eventually(lambda: recorder.counted.total() > CLIENTS * OPERATIONS / 4)
         # Long enough for what is under way to be given up, and to be applied afterwards.
         with stopped(server.pid):
             time.sleep(1)

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import server_of
 from tests.support.contract import Contract
 from tests.support.services import serving, workers
+from tests.support.stores import server_of
 from tests.support.wire import Wire
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
 from tests.support.amounts import amount
-from tests.support.clients import Ask, over_http, put_json
+from tests.support.clients import AS_TEXT, JSON, Ask, over_http, put_json
 from tests.support.contract import Contract
 from tests.support.proxy import LOST, Proxy, proxy_to
 from tests.support.services import serving
@@ -19,7 +19,6 @@ from tests.support.services import serving
 CLIENTS = 8
 INCREMENTS = amount(400, 2_000)
 MOVES = amount(160, 800)
-JSON = {"Content-Type": "application/json"}
 
 
 def all_at_once(count: int, work: Callable[[int], int]) -> int:
@@ -36,7 +35,7 @@ def test_no_increment_by_compare_and_set_is_lost(served: Ask) -> None:
         lost_races = 0
         done = 0
         while done < times:
-            seen = served("GET", "/keys/counter", headers={"Accept": "text/plain"})
+            seen = served("GET", "/keys/counter", headers=AS_TEXT)
             answer = served("PUT", "/keys/counter", b"%d" % (int(seen.body) + 1), {"If-Match": seen.headers["ETag"]})
             assert answer.status in {200, 412}
             done += answer.status == 200

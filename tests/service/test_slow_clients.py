@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import server_of
 from tests.support.services import Service, serving
+from tests.support.stores import fill
 from tests.support.wire import Wire
 
 
@@ -24,9 +24,8 @@ VALUE = "v" * 100
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with two workers and a list that is larger than all buffers."""
     with serving(tmp_path_factory.mktemp("filled"), "--workers", "2") as service:
-        with contextlib.closing(server_of(service)) as client:
-            for first in range(0, KEYS, 10_000):
-                client.mset({f"kv:key {number}": VALUE for number in range(first, first + 10_000)})
+        for first in range(0, KEYS, 10_000):
+            fill(service, {f"key {number}": VALUE for number in range(first, first + 10_000)})
         yield service
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import server_of
 from tests.support.clients import Answer
 from tests.support.services import Service, ask, eventually, gone, kill, serving, wire_to_each_worker, workers
+from tests.support.stores import fill
 from tests.support.wire import LARGE, Wire
 
 
@@ -41,8 +41,7 @@ def test_a_stop_does_not_wait_for_a_worker_that_is_still_starting(tmp_path: Path
 
 def test_requests_in_flight_are_finished_before_the_valkey_is_stopped(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
-        with contextlib.closing(server_of(service)) as client:
-            client.mset({f"kv:{key}": value for key, value in LARGE.items()})
+        fill(service, LARGE)
         read_while_it_stops(service)
         assert service.process.wait(30) == 0
 
@@ -50,8 +49,7 @@ def test_requests_in_flight_are_finished_before_the_valkey_is_stopped(tmp_path: 
 @pytest.mark.gunicorn("Granian takes no connection from the signal on")
 def test_it_is_not_ready_from_the_signal_on_while_it_finishes_what_it_has(tmp_path: Path) -> None:
     with serving(tmp_path, "--workers", "2") as service:
-        with contextlib.closing(server_of(service)) as client:
-            client.mset({f"kv:{key}": value for key, value in LARGE.items()})
+        fill(service, LARGE)
         with (
             wire_to_each_worker(service) as probes,
             Wire(service.port, receive_buffer_bytes=4096) as wire,

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.conftest import server_of
 from tests.support.services import (
     BOUND_SECONDS,
     Service,
@@ -19,6 +18,7 @@ from tests.support.services import (
     stopped,
     wire_to_each_worker,
 )
+from tests.support.stores import server_of
 from tests.support.wire import Wire
 
 

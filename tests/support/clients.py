@@ -18,6 +18,17 @@ from werkzeug.test import create_environ, run_wsgi_app
 from tests.support.contract import Contract
 
 
+# What a body is.
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+MERGE = {"Content-Type": "application/merge-patch+json"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+# What is wanted for an answer.
+AS_BYTES = {"Accept": "application/octet-stream"}
+AS_NDJSON = {"Accept": "application/x-ndjson"}
+AS_TEXT = {"Accept": "text/plain"}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back."""
@@ -86,10 +97,28 @@ def target_of(key: str) -> str:
     return "/keys/" + quote(key, safe="")
 
 
+def bearer(token: str) -> dict[str, str]:
+    """Return the header for a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def with_token(ask: Ask, token: str) -> Ask:
+    """Make a way to ask with a token."""
+
+    def asked(method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        return ask(method, target, body, {**bearer(token), **(headers or {})})
+
+    return asked
+
+
+def ask_json(ask: Ask, method: str, target: str, body: object, headers: Mapping[str, str] | None = None) -> Answer:
+    """Send a JSON body."""
+    return ask(method, target, json.dumps(body).encode(), {**JSON, **(headers or {})})
+
+
 def put_json(ask: Ask, entries: object, query: str = "") -> Answer:
     """Store entries by a JSON body."""
-    body = json.dumps(entries).encode()
-    return ask("PUT", f"/keys{query}", body, {"Content-Type": "application/json"})
+    return ask_json(ask, "PUT", f"/keys{query}", entries)
 
 
 def pages(ask: Ask, target: str) -> Iterator[dict[str, Any]]:

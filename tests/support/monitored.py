@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import yaml
 
 from api.serving.embedded import EmbeddedServer
+from tests.support.clients import AS_NDJSON, JSON, NDJSON
 from tests.support.exporter import Exporter, Listening, listening
 from tests.support.mapping import MAPPING, read_rules
 from tests.support.services import Service, eventually, free_port, need, serving, valkey
@@ -30,8 +31,6 @@ DASHBOARD: dict[str, Any] = json.loads((MONITORING / "grafana" / "dashboards" / 
 JOB = "flaskvstore_gunicorn"
 SCRAPE_INTERVAL = "500ms"
 
-JSON = {"Content-Type": "application/json"}
-NDJSON = {"Content-Type": "application/x-ndjson"}
 # Every resource, every operation of the store, and some mistakes.
 CALLS: list[tuple[str, str, bytes, dict[str, str]]] = [
     ("PUT", "/keys?word=one&world=two", b"", {}),
@@ -42,7 +41,7 @@ CALLS: list[tuple[str, str, bytes, dict[str, str]]] = [
     ("POST", "/keys", b'{"get": ["word"], "put": {"other": "3"}}', JSON),
     ("PUT", "/keys", b'{"key": "imported", "value": "4"}\n', NDJSON),
     ("GET", "/keys", b"", {}),
-    ("GET", "/keys", b"", {"Accept": "application/x-ndjson"}),
+    ("GET", "/keys", b"", AS_NDJSON),
     ("GET", "/keys?limit=2", b"", {}),
     ("HEAD", "/keys", b"", {}),
     ("DELETE", "/keys/other", b"", {}),

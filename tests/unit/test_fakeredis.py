@@ -10,7 +10,7 @@ from api.settings import Settings
 from models.store import Store
 from models.valkey.client import Client
 from models.valkey.scripts import with_text
-from tests.support.clients import in_process
+from tests.support.clients import JSON, in_process
 from tests.support.contract import Contract
 
 
@@ -38,7 +38,7 @@ def test_a_store_on_fakeredis_works(contract: Contract) -> None:
 
     assert ask("PUT", "/keys?a=1&b=2&expire_in=60").json == {"stored": 2}
     assert ask("GET", "/keys/a").json == {"a": "1"}
-    assert ask("PATCH", "/keys/a", b'{"increment": 41}', {"Content-Type": "application/json"}).json == {"a": "42"}
+    assert ask("PATCH", "/keys/a", b'{"increment": 41}', JSON).json == {"a": "42"}
     assert ask("GET", "/keys").json == {"a": "42", "b": "2"}
     assert ask("DELETE", "/keys/b").json == {"deleted": 1}
     assert ask("HEAD", "/keys").headers["Total-Count"] == "1"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from models.filter import FILTER_PATTERN, Filter
-from tests.conftest import store_of
 from tests.support.amounts import amount
+from tests.support.stores import store_of
 
 
 LETTERS = "wod*?[]^-\\$.\nü!"
