@@ -11,10 +11,10 @@ from resources.base import KeyResource, resource_class
 
 
 APP = create_app(Settings(redis_url="redis://127.0.0.1:1"))
-# Those of Flask-RESTX send the document.
+# Those of Flask-RESTX send the document. In one order, which the workers of pytest-xdist have to agree on.
 MOUNTED = [
     each
-    for each in {resource_class(APP, endpoint) for endpoint in APP.view_functions}
+    for each in dict.fromkeys(resource_class(APP, endpoint) for endpoint in APP.view_functions)
     if each.__module__.startswith("resources.")
 ]
 
