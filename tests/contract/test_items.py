@@ -194,7 +194,7 @@ class TestTags:
         ask("PUT", "/keys/a", b"1")
 
         assert ask("GET", "/keys/a", headers={"If-None-Match": tag(b"1")}).json == {"a": "1"}
-        assert ask("GET", "/keys/a", headers={**BYTES, "If-None-Match": tag(b"1", "-json")}).body == b"1"
+        assert ask("GET", "/keys/a", headers={**AS_BYTES, "If-None-Match": tag(b"1", "-json")}).body == b"1"
         assert ask("GET", "/keys/a", headers={"If-Match": tag(b"1")}).code == "precondition_failed"
 
     def test_another_value_is_sent(self, ask: Ask) -> None:
