@@ -41,8 +41,8 @@ def refuse_multipart() -> None:
     """
     if request.mimetype.startswith("multipart/"):
         raise UnsupportedBody(
-            f"The body is {quoted(request.mimetype)}, the envelope of an upload, which is not stored. Send the bytes of "
-            "the value alone, as `curl --data-binary @FILE` or `curl -T FILE` do."
+            f"The body is {quoted(request.mimetype)}, the envelope of an upload, which is not stored. Send the "
+            "bytes of the value alone, as `curl --data-binary @FILE` or `curl -T FILE` do."
         )
 
 
