@@ -1,0 +1,197 @@
+"""Every part of a request is read, refused or harmless: the table of docs/requests.md, over every operation."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from redis import Redis
+
+from tests.support.clients import JSON, Answer, Ask
+from tests.support.contract import Contract
+from tests.support.services import Service
+from tests.support.wire import Wire
+
+
+DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "requests.md").read_text()
+
+
+class Operation(NamedTuple):
+    """An operation, and a request for it that succeeds."""
+
+    method: str
+    target: str
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+    def ask(self, ask: Ask, query: str = "", body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """Send it with something more."""
+        return ask(self.method, self.target + query, body or self.body, {**self.headers, **(headers or {})})
+
+
+OPERATIONS = {
+    "GET /keys": Operation("GET", "/keys"),
+    "HEAD /keys": Operation("HEAD", "/keys"),
+    "PUT /keys": Operation("PUT", "/keys", b'{"b": "2"}', JSON),
+    "POST /keys": Operation("POST", "/keys", b'{"put": {"b": "2"}}', JSON),
+    "DELETE /keys": Operation("DELETE", "/keys"),
+    "GET /keys/{key}": Operation("GET", "/keys/a"),
+    "HEAD /keys/{key}": Operation("HEAD", "/keys/a"),
+    "PUT /keys/{key}": Operation("PUT", "/keys/a", b"2"),
+    "PATCH /keys/{key}": Operation("PATCH", "/keys/a", b'{"increment": 1}', JSON),
+    "DELETE /keys/{key}": Operation("DELETE", "/keys/a"),
+    "GET /health/live": Operation("GET", "/health/live"),
+    "HEAD /health/live": Operation("HEAD", "/health/live"),
+    "GET /health/ready": Operation("GET", "/health/ready"),
+    "HEAD /health/ready": Operation("HEAD", "/health/ready"),
+}
+TAKE_BODIES = frozenset({"PUT /keys", "POST /keys", "PUT /keys/{key}", "PATCH /keys/{key}"})
+WRITES = TAKE_BODIES | {"DELETE /keys", "DELETE /keys/{key}"}
+NEGOTIATE = frozenset({"GET /keys", "GET /keys/{key}", "HEAD /keys/{key}", "PATCH /keys/{key}"})
+HAVE_TAGS = frozenset(name for name in OPERATIONS if "{key}" in name)
+ALL = frozenset(OPERATIONS)
+
+
+class Case(NamedTuple):
+    """What is added to a request, and which operations refuse it: the others answer as if it were not there.
+
+    :param part: its row in the document
+    """
+
+    part: str
+    status: int = 200
+    code: str = ""
+    refusing: frozenset[str] = frozenset()
+    query: str = ""
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+NO_DATES = "`If-Modified-Since`, `Range`, `If-Range`"
+TAGS = "`If-Match`, `If-None-Match`"
+TAKE_TEXT = TAKE_BODIES - {"PUT /keys/{key}"}
+LONG_AGO = "Sat, 29 Oct 1994 19:43:31 GMT"
+CASES = [
+    Case("query parameters", 400, "invalid_parameter", ALL - {"PUT /keys"}, query="?unknown=1"),
+    Case("query parameters", 400, "invalid_encoding", ALL, query="?flag"),
+    Case("body", 400, "invalid_body", ALL - {"PUT /keys/{key}"}, body=b"filter=tmp:$"),
+    Case("body", 400, "invalid_body", ALL - {"PUT /keys/{key}"}, body=b'["a"]'),
+    Case("`multipart/*`", 415, "unsupported_media_type", TAKE_BODIES, headers={"Content-Type": "multipart/mixed"}),
+    Case("`Content-Type`", 415, "unsupported_media_type", TAKE_TEXT, headers={"Content-Type": "text/csv"}),
+    Case(
+        "charset of the `Content-Type`",
+        *(415, "unsupported_media_type", TAKE_TEXT),
+        headers={"Content-Type": "application/json; charset=utf-16"},
+    ),
+    *[
+        Case("`Content-Encoding`", 415, "unsupported_content_coding", TAKE_BODIES, headers={"Content-Encoding": coding})
+        for coding in ("gzip", "br", "GZip", "gzip, identity", "x")
+    ],
+    Case("`Content-Encoding`", headers={"Content-Encoding": "Identity"}),
+    *[
+        Case("`Content-Range`", 400, "invalid_body", TAKE_BODIES, headers={"Content-Range": content_range})
+        for content_range in ("bytes 0-0/2", "bytes */*")
+    ],
+    Case("`Accept`", 406, "not_acceptable", NEGOTIATE, headers={"Accept": "image/png"}),
+    *[
+        Case(TAGS, 412, "precondition_failed", HAVE_TAGS, headers={name: tag})
+        for name, tag in (("If-Match", '"another"'), ("If-Match", '""'))
+    ],
+    *[
+        Case(TAGS, 400, "invalid_condition", WRITES - HAVE_TAGS, headers={name: '"another"'})
+        for name in ("If-Match", "If-None-Match")
+    ],
+    Case("`If-Unmodified-Since`", 400, "invalid_condition", WRITES, headers={"If-Unmodified-Since": LONG_AGO}),
+    Case(NO_DATES, headers={"If-Modified-Since": LONG_AGO}),
+    Case(NO_DATES, headers={"Range": "bytes=0-0"}),
+    Case(NO_DATES, headers={"Range": "bytes=0-0", "If-Range": '"x"'}),
+    Case("`Authorization`", headers={"Authorization": "Bearer nonsense"}),
+    Case("`X-HTTP-Method-Override`", headers={"X-HTTP-Method-Override": "DELETE"}),
+    Case("`X-Forwarded-*`", headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Prefix": "/x"}),
+    Case("`X-Request-Id`", headers={"X-Request-Id": "not, well-formed"}),
+    Case("`Cookie`, `Cache-Control`, `Prefer` and other fields", headers={"Cookie": "a=b", "Prefer": "wait=1"}),
+]
+# Shown by tests of their own below.
+ELSEWHERE = {"a raw `#` in the URL", "`Transfer-Encoding`"}
+
+
+def dump(client: Redis) -> dict[object, object]:
+    return {name: client.get(name) for name in client.scan_iter()}
+
+
+@pytest.fixture
+def planted(client: Redis) -> Callable[[], None]:
+    """Put back what operations find."""
+
+    def plant() -> None:
+        client.flushall()
+        client.mset({"kv:a": "1", "kv:tmp:b": "1"})
+
+    return plant
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.query}{case.body.decode()}{dict(case.headers) or ''}")
+def test_a_part_is_read_refused_or_harmless(
+    ask: Ask, client: Redis, planted: Callable[[], None], case: Case, name: str
+) -> None:
+    operation = OPERATIONS[name]
+    planted()
+    alone = operation.ask(ask)
+    planted()
+    before = dump(client)
+
+    answer = operation.ask(ask, case.query, case.body, case.headers)
+
+    if name in case.refusing:
+        assert answer.status == case.status, answer.body
+        assert operation.method == "HEAD" or answer.code == case.code
+        assert dump(client) == before
+        assert case.code != "unsupported_content_coding" or answer.headers["Accept-Encoding"] == "identity"
+    elif case.part != TAGS or name not in WRITES | HAVE_TAGS:
+        assert answer.status == alone.status == 200, answer.body
+        assert answer.body == alone.body or case.query
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_fragment_is_refused(ask: Ask, client: Redis, planted: Callable[[], None], name: str) -> None:
+    planted()
+    before = dump(client)
+
+    for query in ("?colour=#fff", "?#", "#", "#x"):
+        answer = OPERATIONS[name].ask(ask, query)
+        assert answer.status == 400, answer.body
+        assert dump(client) == before
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("coding", ["gzip, chunked", "deflate,chunked", "gzip"])
+def test_another_transfer_coding_is_refused(service: Service, served: Ask, name: str, coding: str) -> None:
+    served("PUT", "/keys?a=1&tmp:b=1")
+    method, target, _, headers = OPERATIONS[name]
+    with Wire(service.port) as wire:
+        wire.begin(method, target, {**headers, "Connection": "close", "Transfer-Encoding": coding})
+        wire.send(b"2\r\n{}\r\n0\r\n\r\n")
+        status = wire.answer(method).status
+
+    # Gunicorn itself refuses a coding without chunks.
+    assert status in ({501} if name in TAKE_BODIES and "chunked" in coding else {400, 501})
+    assert served("GET", "/keys").json == {"a": "1", "tmp:b": "1"}
+
+
+def test_every_operation_of_the_document_is_here(contract: Contract) -> None:
+    documented = {
+        f"{method.upper()} {path}"
+        for path, item in contract.document["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+
+    assert documented == ALL
+
+
+def test_every_row_of_the_document_is_here() -> None:
+    rows = set(re.findall(r"^\| ([^|]+?) \|", DOCUMENT, re.MULTILINE)) - {"part"}
+
+    assert rows == {case.part for case in CASES} | ELSEWHERE
