@@ -181,6 +181,27 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_link_to_a_heading_leads_to_one(document: Path) -> None:
+    links = re.findall(r"\]\(([^):#]*)#([^)]+)\)", document.read_text())
+
+    missing = [(name, anchor) for name, anchor in links if anchor not in anchors(document.parent / (name or document))]
+
+    assert missing == []
+
+
+def test_the_decisions_have_an_index_of_all_their_titles_in_order() -> None:
+    text = (ROOT / "docs" / "decisions.md").read_text()
+
+    assert re.findall(r"^ *- \[(.+)\]\(#", text, re.MULTILINE) == re.findall(r"^###? (.+)$", text, re.MULTILINE)
+
+
+def anchors(document: Path) -> list[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
 def test_every_module_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     modules = {
