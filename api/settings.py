@@ -46,41 +46,41 @@ class Settings:
     """What can be set from outside, and nothing else."""
 
     redis_url: str | None = setting(
-        "The Redis or Valkey that holds the data; `redis+sentinel://` and `redis+cluster://` for many. `serve` "
-        "embeds one if it is not set; `gunicorn wsgi:app` needs it.",
+        "The URL of the Redis or Valkey with the data; `redis+sentinel://` and `redis+cluster://` for several servers. "
+        "If it is not set, `serve` starts an embedded Valkey; `gunicorn wsgi:app` needs it.",
         None,
         redis_url,
     )
     key_prefix: str = setting(
-        "What the name of every key starts with in the server. Keys without it are never touched.", "kv:", text
+        "The start of the name of every key in the server. Keys without it are never touched.", "kv:", text
     )
     max_value_bytes: int = setting("The largest value.", 1024 * 1024, whole_number(1, 512 * 1024 * 1024), "bytes")
     max_body_bytes: int = setting(
         "The largest request body.", 16 * 1024 * 1024, whole_number(1, 1024 * 1024 * 1024), "bytes"
     )
     max_lists: int = setting(
-        "The most long lists and exports that one worker sends at a time.", 512, whole_number(1, 100_000), "lists"
+        "How many long lists and exports one worker sends at a time, at most.", 512, whole_number(1, 100_000), "lists"
     )
     store_timeout_seconds: float = setting(
-        "The longest that one answer of the store is waited for, connecting included.",
+        "The time limit for one command to the store, including the wait for a connection.",
         2.0,
         seconds(0.05, 60.0),
         "seconds",
     )
     store_connections: int = setting(
-        "The most connections to the store that one worker keeps; on a cluster, to each primary.",
+        "How many connections one worker keeps to the store, at most; on a cluster, to each primary.",
         32,
         whole_number(1, 10_000),
         "connections",
     )
     unavailable_status: int = setting(
-        "The HTTP status when the store cannot do what it should: 500, or 503 for proxies that retry only that.",
+        "The HTTP status if the store fails: 500, or 503 for proxies that retry only that.",
         500,
         status,
     )
     tokens_file: Path | None = setting(
-        "Where the digests of access tokens are kept, which `flaskvstore token create` writes. Everybody may do "
-        "everything if it is not set.",
+        "The file with the digests of access tokens, written by `flaskvstore token create`. If it is not set, "
+        "everybody may do everything.",
         None,
         Path,
     )
@@ -90,25 +90,25 @@ class Settings:
         parse=yes_or_no,
     )
     rate_limit: Rate | None = setting(
-        "How many requests for keys each token, or without tokens each address, may send, as NUMBER/UNIT with second, "
-        "minute, hour or day. Nothing is limited if it is not set.",
+        "How many requests for keys each token may send (without tokens: each client address), as NUMBER/UNIT with "
+        "second, minute, hour or day. If it is not set, there is no limit.",
         None,
         rate,
     )
     cors_origins: tuple[str, ...] | None = setting(
         "The origins whose web pages may use the service (CORS), separated by commas; `*` for all. "
-        "None if it is not set.",
+        "If it is not set, none may.",
         None,
         origins,
     )
     trusted_proxies: int = setting(
-        "How many proxies in front add to `X-Forwarded-For` and its like; with 0 these headers are ignored.",
+        "How many reverse proxies in front add to `X-Forwarded-For` and similar headers; with 0 these are ignored.",
         0,
         whole_number(0, 100),
         "proxies",
     )
     log_level: str = setting(
-        "The least severe lines that are logged: debug, info, warning or error.",
+        "The lowest level that is logged: debug, info, warning or error.",
         "info",
         one_of("debug", "info", "warning", "error"),
     )
@@ -116,24 +116,24 @@ class Settings:
         "json, text, or auto: text on a terminal and JSON elsewhere.", "auto", one_of("auto", "json", "text")
     )
     statsd_host: Address | None = setting(
-        "Where metrics are sent, as HOST:PORT of a statsd server. Nothing is measured if it is not set.", None, address
+        "The statsd server for metrics, as HOST:PORT. If it is not set, nothing is measured.", None, address
     )
     statsd_prefix: str = setting(
-        "What the name of every metric starts with. The mapping in `monitoring/` expects the default.",
+        "The start of the name of every metric. The mapping in `monitoring/` expects the default.",
         "flaskvstore",
         metric_prefix,
     )
-    bind: Address = setting("Where the service listens.", Address("127.0.0.1", 5000), address)
+    bind: Address = setting("The address to listen on, as HOST:PORT.", Address("127.0.0.1", 5000), address)
     server: str = setting(
-        "What serves requests: gunicorn, or granian, which needs the extra `flaskvstore[granian]`. Only for `serve`.",
+        "The WSGI server: gunicorn, or granian, which needs the extra `flaskvstore[granian]`. Only for `serve`.",
         "gunicorn",
         one_of("gunicorn", "granian"),
     )
-    workers: int = setting("How many worker processes serve requests.", 2, whole_number(1, 256), "processes")
-    data_dir: Path = setting("Where the embedded Valkey keeps its data.", Path("data"), Path)
+    workers: int = setting("The number of worker processes.", 2, whole_number(1, 256), "processes")
+    data_dir: Path = setting("The folder in which the embedded Valkey keeps its data.", Path("data"), Path)
     durability: str = setting(
-        "When the embedded Valkey writes to disk: everysec loses at most about a second of writes in a crash, "
-        "always none that were acknowledged.",
+        "When the embedded Valkey writes to disk: everysec, where a crash loses about one second of writes at most, or "
+        "always, before each answer, where it loses no acknowledged write.",
         "everysec",
         one_of("everysec", "always"),
     )
