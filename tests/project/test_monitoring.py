@@ -49,7 +49,7 @@ METRIC_NAME = re.compile(r"\b(?:flaskvstore|http)_[a-z0-9_]+\b")
 RECORDED_NAME = re.compile(r"\bjob:\w+:\w+\b")
 # Gunicorn sends it if it is told to, which nothing here does.
 NOT_SENT = {"gunicorn.backlog"}
-# The seed's name, which lacks the suffix that promtool would like.
+# The name is from the project's first README; promtool would like another suffix.
 LINT = 'http_response_code counter metrics should have "_total" suffix\n'
 
 
@@ -197,7 +197,7 @@ class TestExporter:
 
 
 class TestMapping:
-    def test_it_has_the_seed_s_rule_to_the_letter(self) -> None:
+    def test_it_has_the_rule_of_the_first_readme_to_the_letter(self) -> None:
         assert """\
   - match: flaskvstore.gunicorn.request.status.*
     help: "http response code"
@@ -330,7 +330,7 @@ class TestChain:
 
 
 class TestPrometheus:
-    def test_it_has_the_seed_s_job(self) -> None:
+    def test_it_has_the_job_of_the_first_readme(self) -> None:
         document = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
 
         assert document["scrape_configs"] == [

@@ -117,7 +117,7 @@ def test_a_stream_is_measured_at_its_end(ask: Ask, statsd: Statsd) -> None:
 
 
 @pytest.mark.gunicorn("these are of Gunicorn")
-def test_gunicorn_sends_its_own_under_the_names_of_the_seed(ask: Ask, statsd: Statsd) -> None:
+def test_gunicorn_sends_its_own_under_the_names_of_the_first_readme(ask: Ask, statsd: Statsd) -> None:
     ask("GET", "/keys/nothing")
 
     sent = statsd.lines(until="flaskvstore.gunicorn.request.status.404")
