@@ -1,5 +1,5 @@
 # The service as an image: `make image` builds it, `make image-test` runs it. See "Deployment" in README.md.
-# It needs FLASKVSTORE_REDIS_URL when it starts; every other setting has its default.
+# FLASKVSTORE_REDIS_URL is required when it starts; all other settings have defaults.
 
 FROM debian:bookworm-slim AS build
 # hadolint ignore=DL3008
@@ -15,7 +15,7 @@ RUN /opt/flaskvstore/bin/pip install --no-cache-dir --no-deps --no-build-isolati
     && /opt/flaskvstore/bin/pip uninstall --yes setuptools pip
 
 FROM debian:bookworm-slim
-# Debian's latest fixes for Python are wanted: no version is pinned.
+# No version is pinned, to get Debian's latest fixes for Python.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
@@ -27,7 +27,7 @@ ENV PATH=/opt/flaskvstore/bin:$PATH
 ENV FLASKVSTORE_BIND=0.0.0.0:5000
 # Set FLASKVSTORE_STATSD_HOST=HOST:9125 for metrics; without it none are sent.
 EXPOSE 5000
-# A number, so that Kubernetes sees that it is not root.
+# A number and not a name: Kubernetes checks by number that it is not root.
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import os; from urllib import request; request.urlopen('http://' + os.environ['FLASKVSTORE_BIND'] + '/health/live')"]

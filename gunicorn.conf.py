@@ -1,3 +1,3 @@
-"""Read by `gunicorn wsgi:app` in this folder; the settings live where an installed flaskvstore has them too."""
+"""Gunicorn's settings for `gunicorn wsgi:app` in this folder, from where an installed flaskvstore has them too."""
 
 from api.serving.gunicorn_settings import *  # noqa: F403
