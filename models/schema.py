@@ -1,6 +1,6 @@
-"""The declared shapes of bodies, as Flask-RESTX models: what Swagger shows and what tests hold answers against.
+"""The schemas of bodies, as Flask-RESTX models: Swagger shows them, and tests compare answers with them.
 
-Swagger 2.0 has no union, no null and no bound on the names of an object, so a value is described in words.
+Swagger 2.0 has no union, no null and no limit on the names of an object, so a value is described in words.
 """
 
 from flask_restx import Model, SchemaModel, fields
@@ -9,21 +9,21 @@ from models.entry import MAX_EXPIRE_IN_SECONDS, MAX_KEY_BYTES
 
 
 VALUE = (
-    'A string, or {"base64": "..."} (RFC 4648) for a value that is not valid UTF-8, or null where values=false '
-    "asked for names alone."
+    'A string; {"base64": "..."} (RFC 4648) if the value is not valid UTF-8; null if there is none, or if values=false '
+    "asks for the keys only."
 )
 
 
 _KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
 _SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
-# Of either representation, as resources/parsing/conditions.py makes them.
+# The entity tag of either representation, as in resources/parsing/conditions.py.
 _TAG_OR_ANY = r'^(\*|"[0-9a-f]{40}(-json)?")$'
 
 ENTRIES = SchemaModel(
     "Entries",
     {
         "type": "object",
-        "description": f"One member per key: a key is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. {VALUE}",
+        "description": f"One member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. {VALUE}",
         "additionalProperties": {"description": VALUE},
         "example": {"word": "a value"},
     },
@@ -33,8 +33,8 @@ PAIRS = SchemaModel(
     "Pairs",
     {
         "type": "object",
-        "description": f"What to store: one member per key, a key being 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. A value "
-        'is a string, or {"base64": "..."} for bytes that are not UTF-8, which Swagger 2.0 cannot declare.',
+        "description": f"The pairs to store: one member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. "
+        'A value is a string, or {"base64": "..."} for bytes that are not UTF-8 (Swagger 2.0 cannot declare both).',
         "additionalProperties": {"type": "string"},
         "minProperties": 1,
         "example": {"word": "a value", "world": "another value"},
@@ -46,17 +46,17 @@ STORED = SchemaModel(
     {
         "type": "object",
         "properties": {
-            "stored": {"type": "integer", "minimum": 0, "description": "Pairs written."},
+            "stored": {"type": "integer", "minimum": 0, "description": "The number of pairs that were written."},
             "skipped": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "Of an import: records that have expired meanwhile.",
+                "description": "Import only: the number of records that had expired already.",
             },
-            "failed": {"type": "integer", "minimum": 0, "description": "Of an import: lines that are wrong."},
+            "failed": {"type": "integer", "minimum": 0, "description": "Import only: the number of wrong lines."},
             "errors": {
                 "type": "array",
                 "maxItems": 100,
-                "description": "Of an import: the first lines that are wrong, counted from 1.",
+                "description": "Import only: the first 100 wrong lines; line numbers start at 1.",
                 "items": {
                     "type": "object",
                     "properties": {"line": {"type": "integer", "minimum": 1}, "detail": {"type": "string"}},
@@ -78,11 +78,11 @@ OUTCOME = SchemaModel(
         "properties": {
             "values": {
                 "type": "object",
-                "description": "The keys that were to be read. A value is null if there was none.",
+                "description": "The keys in `get`. A value is null if the key does not exist.",
                 "additionalProperties": {"description": VALUE},
             },
-            "stored": {"type": "integer", "minimum": 0, "description": "Keys written."},
-            "deleted": {"type": "integer", "minimum": 0, "description": "Keys deleted."},
+            "stored": {"type": "integer", "minimum": 0, "description": "The number of keys that were written."},
+            "deleted": {"type": "integer", "minimum": 0, "description": "The number of keys that were deleted."},
         },
         "required": ["values", "stored", "deleted"],
         "additionalProperties": False,
@@ -97,7 +97,8 @@ TRANSACTION = SchemaModel(
         "properties": {
             "if": {
                 "type": "object",
-                "description": 'For each key the ETag of the value it must have, "*" if it must exist, null if not.',
+                "description": 'A condition for each key: the ETag that its value must have, "*" if the key must '
+                "exist, or null if it must not.",
                 "additionalProperties": {"type": "string", "pattern": _TAG_OR_ANY, "x-nullable": True},
             },
             "get": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1000},
@@ -115,11 +116,16 @@ CHANGE = SchemaModel(
     "Change",
     {
         "type": "object",
-        "description": "One of increment, append and expire_in; the first two may add expire_in and keep_expiry.",
+        "description": "One of increment, append and expire_in. With increment or append, expire_in and keep_expiry "
+        "are optional.",
         "properties": {
             "increment": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-            "append": {"type": "string", "description": 'Text, or {"base64": "..."} for other bytes.'},
-            "expire_in": {**_SECONDS, "x-nullable": True, "description": "Seconds; null removes an expiry."},
+            "append": {"type": "string", "description": 'A string, or {"base64": "..."} for bytes that are not UTF-8.'},
+            "expire_in": {
+                **_SECONDS,
+                "x-nullable": True,
+                "description": "Seconds until the key expires; null removes the expiry.",
+            },
             "keep_expiry": {"type": "boolean", "description": "Set expire_in only if the key has no expiry."},
         },
         "minProperties": 1,
@@ -129,7 +135,9 @@ CHANGE = SchemaModel(
 )
 
 DELETED = Model(
-    "Deleted", {"deleted": fields.Integer(required=True, min=0, example=2, description="Keys deleted.")}, strict=True
+    "Deleted",
+    {"deleted": fields.Integer(required=True, min=0, example=2, description="The number of keys that were deleted.")},
+    strict=True,
 )
 
 HEALTH = Model("Health", {"status": fields.String(required=True, enum=["ok"], example="ok")}, strict=True)
@@ -137,17 +145,19 @@ HEALTH = Model("Health", {"status": fields.String(required=True, enum=["ok"], ex
 PROBLEM = Model(
     "Problem",
     {
-        "type": fields.String(required=True, description="A name for the kind of problem, as a URI (RFC 9457)."),
-        "title": fields.String(required=True, description="The kind of problem in words."),
+        "type": fields.String(required=True, description="A URI that names the type of the error (RFC 9457)."),
+        "title": fields.String(required=True, description="The type of the error in words."),
         "status": fields.Integer(required=True, min=400, max=599, description="The HTTP status."),
         "detail": fields.String(required=True, description="What came, what was expected, what to do."),
-        "code": fields.String(required=True, pattern="^[a-z_]+$", description="Stable, for programs."),
-        "request_id": fields.String(required=True, description="Names the request in the log."),
+        "code": fields.String(
+            required=True, pattern="^[a-z_]+$", description="A stable name of the error, for programs."
+        ),
+        "request_id": fields.String(required=True, description="The id of the request, which is also in the log."),
         "limit": fields.Integer(description="The limit that was exceeded."),
-        "actual": fields.Integer(description="What exceeded it."),
-        "position": fields.Integer(description="Where in the input the fault is, counted from 0."),
-        "keys": fields.List(fields.String, description="The keys whose condition does not hold, up to 1,000 of them."),
-        "scopes": fields.List(fields.String, description="What the token lacks."),
+        "actual": fields.Integer(description="The number that exceeded it."),
+        "position": fields.Integer(description="The position of the error in the input, counted from 0."),
+        "keys": fields.List(fields.String, description="The keys whose condition failed, 1,000 at most."),
+        "scopes": fields.List(fields.String, description="The scopes that the token lacks."),
     },
     strict=True,
 )
