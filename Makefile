@@ -2,11 +2,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# What builds and runs images: docker or podman.
+# The program that builds and runs images: docker or podman.
 ENGINE ?= docker
-# Both cores, and the tests of a file one after the other: they share its services.
+# On two cores; the tests of one file run one after the other, because they share its services.
 SUITE := -n 2 --dist loadfile -m "not soak and not image"
-# What `make soak` starts from; it is printed.
+# The random seed of `make soak`, which prints it.
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -21,9 +21,9 @@ help: ## List the targets
 run: .venv/run.stamp ## Serve on http://127.0.0.1:5000, with an embedded Valkey in ./data
 	@$(BIN)/flaskvstore serve
 
-setup: .venv/dev.stamp ## Make .venv with everything for development, from the lock files
+setup: .venv/dev.stamp ## Create .venv with everything for development, from the lock files
 
-check: .venv/dev.stamp ## Lint, check types, import contracts, spelling and the Dockerfile
+check: .venv/dev.stamp ## Check style, types, import contracts, spelling and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,7 +38,7 @@ format: .venv/dev.stamp ## Format the code
 test: .venv/dev.stamp ## Run the test suite
 	$(BIN)/python -m pytest $(SUITE)
 
-coverage: .venv/dev.stamp ## Run it with branch coverage
+coverage: .venv/dev.stamp ## Run the test suite with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(SUITE)
 	$(BIN)/coverage combine --quiet
@@ -47,7 +47,7 @@ coverage: .venv/dev.stamp ## Run it with branch coverage
 compat: .venv/dev.stamp ## Run the contract's suite on another server: make compat SERVER=/usr/bin/redis-server
 	TEST_SERVER=$(SERVER) TEST_BACKENDS=valkey $(BIN)/python -m pytest $(CONTRACT)
 
-compat-scaled: .venv/dev.stamp ## Run it on a cluster, behind Sentinels and as a user with few rights; SERVER as above
+compat-scaled: .venv/dev.stamp ## Run the contract's suite on a cluster, behind Sentinels and as a user with few rights; SERVER as above
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m pytest $(CONTRACT)
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
@@ -55,32 +55,32 @@ granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 		$(addprefix tests/service/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py) \
 		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
 
-soak: .venv/dev.stamp ## Run the heavy proofs, and far more random cases: make soak SEED=... for the same ones again
+soak: .venv/dev.stamp ## Run the heavy tests, and many more random cases; make soak SEED=... repeats an earlier run
 	@echo "make soak SEED=$(SEED)"
 	TEST_SEED=$(SEED) $(BIN)/python -m pytest --hypothesis-seed=$(SEED) -m "soak or grows"
 
 image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman
 	$(ENGINE) build --tag flaskvstore .
 
-image-test: .venv/dev.stamp ## Run that image, locked down, and ask it
+image-test: .venv/dev.stamp ## Test that image, run without rights and with a read-only disk
 	ENGINE=$(ENGINE) $(BIN)/python -m pytest -m image
 
 bench: .venv/dev.stamp ## Measure what requests cost, and write docs/performance.md; needs wrk and webdis
 	$(BIN)/python -m benchmarks
 
-bench-quick: .venv/dev.stamp ## The same in three minutes, and only print it
+bench-quick: .venv/dev.stamp ## Measure for three minutes, and print the result only
 	$(BIN)/python -m benchmarks --quick
 
 monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md from a real run, with Prometheus
 	$(BIN)/python -m tests.support.plots docs/images
 
-lock: .venv/dev.stamp ## Write the lock files anew from setup.cfg
+lock: .venv/dev.stamp ## Write the lock files again from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade --extra build setup.cfg -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
 
-clean: ## Remove what the other targets made, the data in ./data aside
+clean: ## Remove what the other targets have created, except the data in ./data
 	rm -rf .venv build *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/run.stamp: requirements.txt setup.cfg

@@ -19,22 +19,25 @@ def main() -> None:
 
 
 @main.command("serve")
-@click.option("--bind", metavar="HOST:PORT", help="Where to listen; 127.0.0.1:5000 unless told otherwise.")
-@click.option("--server", metavar="gunicorn|granian", help="What serves requests; gunicorn unless told otherwise.")
-@click.option("--workers", metavar="N", help="How many worker processes; 2 unless told otherwise.")
-@click.option("--redis-url", metavar="URL", help="A running Redis or Valkey; without it one is embedded.")
-@click.option("--data-dir", metavar="DIRECTORY", help="Where the embedded Valkey keeps its data; ./data by default.")
+@click.option("--bind", metavar="HOST:PORT", help="The address to listen on; 127.0.0.1:5000 by default.")
+@click.option("--server", metavar="gunicorn|granian", help="The WSGI server; gunicorn by default.")
+@click.option("--workers", metavar="N", help="The number of worker processes; 2 by default.")
+@click.option("--redis-url", metavar="URL", help="A running Redis or Valkey; without it an embedded Valkey is started.")
+@click.option(
+    "--data-dir", metavar="DIRECTORY", help="The folder with the data of the embedded Valkey; ./data by default."
+)
 @click.option(
     "--durability",
     metavar="everysec|always",
     help="When the embedded Valkey writes to disk: every second, or before each answer.",
 )
-@click.option("--tokens-file", metavar="FILE", help="The digests of access tokens; without it there are none.")
-@click.option("--open", is_flag=True, help="Listen to other machines although there are no tokens.")
+@click.option("--tokens-file", metavar="FILE", help="The file of `flaskvstore token`; without it no token is needed.")
+@click.option("--open", is_flag=True, help="Allow other machines to do everything without a token.")
 def serve_command(**options: str | bool | None) -> None:
     """Serve the API.
 
-    Every option is also an environment variable, FLASKVSTORE_BIND and so on; the README lists them all.
+    Every option is also an environment variable, such as FLASKVSTORE_BIND. The README lists them all, with the settings
+    that have no option.
     """
     given = {
         variable_name(name): str(value).lower() if value is True else value for name, value in options.items() if value

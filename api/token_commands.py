@@ -22,7 +22,7 @@ COLUMNS = ("NAME", "NAMESPACE", "SCOPES", "CREATED", "EXPIRES")
 
 @click.group("token")
 def token() -> None:
-    """Make, list and revoke the access tokens of the service."""
+    """Create, list and revoke access tokens."""
 
 
 def with_tokens(command: Command) -> Command:
@@ -34,23 +34,25 @@ def with_tokens(command: Command) -> Command:
         required=True,
         envvar=variable_name("tokens_file"),
         callback=lambda _context, _option, path: Tokens(Path(path)),
-        help=f"The file; also from the variable {variable_name('tokens_file')}.",
+        help=f"The file with the tokens; by default the variable {variable_name('tokens_file')}.",
     )(command)
 
 
 @token.command("create")
-@click.option("--name", metavar="NAME", required=True, help="What logs call it: letters, digits and _ . -")
-@click.option("--namespace", metavar="NAMESPACE", required=True, help="Whose keys it sees; named as above.")
+@click.option("--name", metavar="NAME", required=True, help="The name in lists and logs: letters, digits and _ . -")
+@click.option(
+    "--namespace", metavar="NAMESPACE", required=True, help="The namespace whose keys it sees; same characters."
+)
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="What it may do.")
 @click.option(
     "--expires-in",
     metavar="DAYS",
     type=click.IntRange(1, MAX_DAYS),
-    help="After how many days it expires; never unless told so.",
+    help="The number of days after which it expires; never by default.",
 )
 @with_tokens
 def create_command(tokens: Tokens, name: str, namespace: str, scopes: tuple[str, ...], expires_in: int | None) -> None:
-    """Make a token and print it: it is kept nowhere, and cannot be shown again."""
+    """Create a token and print it: it is not stored, and cannot be shown again."""
     with explained():
         click.echo(tokens.create(name, namespace=namespace, scopes=scopes, expires_in_days=expires_in))
 
@@ -58,7 +60,7 @@ def create_command(tokens: Tokens, name: str, namespace: str, scopes: tuple[str,
 @token.command("list")
 @with_tokens
 def list_command(tokens: Tokens) -> None:
-    """List the tokens by their names; what they are is not known here."""
+    """List the tokens by name; the tokens themselves are not stored."""
     with explained():
         rows = [COLUMNS, *(_row(each) for each in tokens.by_name().values())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -67,10 +69,10 @@ def list_command(tokens: Tokens) -> None:
 
 
 @token.command("revoke")
-@click.option("--name", metavar="NAME", required=True, help="Its name.")
+@click.option("--name", metavar="NAME", required=True, help="The name of the token.")
 @with_tokens
 def revoke_command(tokens: Tokens, name: str) -> None:
-    """Revoke a token: from then on it opens nothing."""
+    """Revoke a token at once and for good."""
     with explained():
         tokens.revoke(name)
 
