@@ -27,7 +27,7 @@ from api.errors import PROBLEM_JSON
 from api.settings import Settings
 from models.entry import MAX_KEY_BYTES
 from models.tokens import SCOPES, Tokens
-from resources.media_types import NDJSON
+from resources.media_types import NDJSON_TYPES
 from resources.parsing.conditions import PATTERNS
 from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
@@ -63,7 +63,7 @@ def configured(*, max_examples: int) -> SchemathesisConfig:
     )
 
 
-@schemathesis.serializer(NDJSON)
+@schemathesis.serializer(*NDJSON_TYPES)
 def to_lines(context: schemathesis.SerializationContext, body: Any) -> bytes:
     """Write pairs as records: the one body schema that Swagger 2.0 allows an operation is that of its other types."""
     pairs = body.items() if isinstance(body, dict) else []
@@ -133,7 +133,7 @@ def wrong_for_the_document_alone(case: Case) -> bool:
         return False
     # Any further name in the query string is a pair to store, and with one the body may be empty. Of lines those that
     # are wrong are reported, and the others stored.
-    return bool(set(case.query or {}) - {EXPIRE_IN.name}) or case.media_type == NDJSON
+    return bool(set(case.query or {}) - {EXPIRE_IN.name}) or case.media_type in NDJSON_TYPES
 
 
 def fits_into_a_request_line(context: HookContext, case: Case) -> bool:
@@ -184,7 +184,7 @@ def accepted(case: Case) -> list[str]:
     """Give the media types that an answer is to be asked for; of a wrong case's answer there is one."""
     produced = case.operation.definition.raw.get("produces", ["*/*"])
     # An export takes no other parameter than a filter, but parameters belong to an operation and not to a media type.
-    refused = {PROBLEM_JSON, NDJSON if set(case.query or {}) - {FILTER.name} else ""}
+    refused = {PROBLEM_JSON, *(NDJSON_TYPES if set(case.query or {}) - {FILTER.name} else ())}
     offered = [media_type for media_type in produced if media_type not in refused]
     return offered if is_right(case) else offered[:1]
 
@@ -194,7 +194,7 @@ def written(case: Case) -> Iterator[Case]:
     consumed = case.operation.definition.raw.get("consumes", []) if is_right(case) and case.media_type else []
     for media_type in consumed or [case.media_type]:
         case.media_type = media_type
-        if media_type == NDJSON and is_right(case):
+        if media_type in NDJSON_TYPES and is_right(case):
             # Neither a condition nor an expiry is for lines, but parameters are an operation's and not a media type's.
             case.query = {}
             for name in PATTERNS:
