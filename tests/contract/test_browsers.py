@@ -35,11 +35,24 @@ def test_a_page_of_a_named_origin_may_ask(asking: Callable[..., Ask]) -> None:
 
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert set(answer.headers.getlist("Vary")) == {"Accept", "Origin"}
-    exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
-    assert {"ETag", "Link", "Total-Count", "Expire-In", "Retry-After", "RateLimit-Reset", "X-Request-Id"} <= set(
-        exposed
-    )
     assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_a_page_may_read_and_send_every_header_of_the_document(asking: Callable[..., Ask], contract: Contract) -> None:
+    operations = [each for path in contract.document["paths"].values() for each in path.values() if "responses" in each]
+    answered = {name for each in operations for status in each["responses"].values() for name in status["headers"]}
+    parameters = [each for operation in operations for each in operation.get("parameters", ())]
+    sent = {each["name"] for each in parameters if each["in"] == "header"}
+    # What no single operation has: the token, and the negotiation of its answer.
+    sent |= {contract.document["securityDefinitions"]["token"]["name"], "Accept", "Content-Type", "X-Request-Id"}
+    limits = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
+
+    read = asking(ORIGIN)("GET", "/keys", b"", {"Origin": ORIGIN})
+    asked = {"Access-Control-Request-Headers": ",".join(sent)}
+    preflight = asking(ORIGIN)("OPTIONS", "/keys", b"", {**PREFLIGHT, **asked})
+
+    assert set(read.headers["Access-Control-Expose-Headers"].split(", ")) == answered | limits
+    assert set(preflight.headers["Access-Control-Allow-Headers"].split(", ")) == sent
 
 
 def test_an_error_can_be_read_there_as_well(asking: Callable[..., Ask]) -> None:

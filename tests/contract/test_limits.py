@@ -51,6 +51,28 @@ class TestRateLimit:
         client.delete(counter)
         assert ask("GET", "/keys").status == 200
 
+    def test_the_window_does_not_start_anew_with_each_request(
+        self, store: Store, client: Redis, contract: Contract
+    ) -> None:
+        ask = self.limited(store, contract, "9/minute")
+        ask("GET", "/keys")
+        [counter] = client.scan_iter("flaskvstore-hits:*")
+        client.expire(counter, 20)
+
+        answer = ask("GET", "/keys")
+
+        assert client.ttl(counter) <= 20
+        assert int(answer.headers["RateLimit-Reset"]) <= 20
+
+    def test_services_with_other_prefixes_on_one_server_do_not_count_together(
+        self, client: Redis, contract: Contract
+    ) -> None:
+        asks = [self.limited(store_of(client, key_prefix=prefix), contract, "9/minute") for prefix in ("a:", "b:")]
+
+        remaining = [ask("GET", "/keys").headers["RateLimit-Remaining"] for ask in asks]
+
+        assert remaining == ["8", "8"]
+
     def test_what_is_refused_changes_nothing(self, store: Store, contract: Contract) -> None:
         ask = self.limited(store, contract, "1/minute")
         ask("PUT", "/keys?a=1")

@@ -14,6 +14,10 @@ from tests.support.cases import KEYS, VALUES
 from tests.support.clients import AS_NDJSON, NDJSON, Answer, Ask
 
 
+# A server of which no key expires is read in another way.
+every_expiry = pytest.mark.parametrize("expires_at", [None, 4_000_000_000])
+
+
 def exported(ask: Ask, target: str = "/keys") -> list[dict[str, Any]]:
     answer = ask("GET", target, headers=AS_NDJSON)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
@@ -33,17 +37,19 @@ def errors_of(answer: Answer) -> list[int]:
 
 
 class TestExporting:
-    def test_a_line_is_a_record(self, ask: Ask, client: Redis) -> None:
+    @every_expiry
+    def test_a_line_is_a_record(self, ask: Ask, client: Redis, expires_at: int | None) -> None:
         client.set("kv:a", "1")
-        client.set("kv:b", b"\xff", exat=4_000_000_000)
+        client.set("kv:b", b"\xff", exat=expires_at)
         client.set(b"kv:\xfe", "2")
         client.rpush("kv:list", "1")
+        client.hset("kv:hash", "field", "1")
         client.set("kv:", "the empty key")
         client.set("other", "1")
 
         assert exported(ask) == [
             {"key": "a", "value": "1"},
-            {"key": "b", "value": {"base64": "/w=="}, "expires_at": 4_000_000_000},
+            {"key": "b", "value": {"base64": "/w=="}, **({"expires_at": expires_at} if expires_at else {})},
             {"key": {"base64": "/g=="}, "value": "2"},
         ]
 
@@ -95,9 +101,11 @@ class TestImporting:
             {"key": "a", "value": "1", "expires_at": 0},
             {"key": "b", "value": "1", "expires_at": int(time.time()) - 1},
             {"key": "c", "value": "1", "expires_at": int(time.time()) + 60},
+            # In this very second.
+            {"key": "d", "value": "1", "expires_at": int(time.time())},
         )
 
-        assert answer.json == {"stored": 1, "skipped": 2, "failed": 0, "errors": []}
+        assert answer.json == {"stored": 1, "skipped": 3, "failed": 0, "errors": []}
         assert client.get("kv:a") == b"kept"
 
     @pytest.mark.parametrize(
@@ -146,6 +154,15 @@ class TestImporting:
         assert (answer.json["stored"], answer.json["failed"]) == (2, 1)
         assert client.mget("kv:first", "kv:last") == [b"1", b"2"]
         assert len(client.keys()) == 2
+
+    @pytest.mark.parametrize("beyond", [1, 100_000])
+    def test_a_last_line_that_is_too_long_is_reported(self, ask: Ask, beyond: int) -> None:
+        longest = 6 * (1024 * 1024 + 1024) + 1_000
+
+        answer = imported(ask, {"key": "a", "value": "1"}, b"x" * (longest + beyond))
+
+        assert errors_of(answer) == [2]
+        assert answer.json["stored"] == 1
 
     def test_the_first_hundred_wrong_lines_are_reported(self, ask: Ask) -> None:
         answer = imported(ask, {"key": "a", "value": "1"}, *[b"wrong"] * 150)
@@ -218,9 +235,12 @@ class TestImporting:
 
 
 class TestBoth:
-    def test_an_export_that_is_imported_gives_an_equal_export(self, ask: Ask, client: Redis) -> None:
+    @every_expiry
+    def test_an_export_that_is_imported_gives_an_equal_export(
+        self, ask: Ask, client: Redis, expires_at: int | None
+    ) -> None:
         for number, key in enumerate(KEYS.values()):
-            client.set(f"kv:{key}", b"\xff%d" % number, px=100_000_000 + number * 777 if number % 2 else None)
+            client.set(f"kv:{key}", b"\xff%d" % number, exat=expires_at if number % 2 else None)
         for name, value in VALUES.items():
             client.set(b"kv:\xff" + name.encode(), value)
         before = ask("GET", "/keys", headers=AS_NDJSON).body

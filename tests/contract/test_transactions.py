@@ -11,6 +11,10 @@ from tests.support.cases import KEYS, VALUES, about
 from tests.support.clients import AS_TEXT, JSON, Answer, Ask, ask_json
 
 
+# One more than a transaction may name.
+MANY = [str(number) for number in range(1_001)]
+
+
 def post(ask: Ask, transaction: object) -> Answer:
     return ask_json(ask, "POST", "/keys", transaction)
 
@@ -199,8 +203,21 @@ class TestFailing:
             assert ask("POST", "/keys", body, JSON).code == "invalid_body"
         assert client.keys() == []
 
-    def test_more_than_a_thousand_keys_are_refused_with_both_numbers(self, ask: Ask, client: Redis) -> None:
-        answer = post(ask, {"put": {str(number): "1" for number in range(600)}, "get": [str(n) for n in range(401)]})
+    @pytest.mark.parametrize(
+        "transaction",
+        [
+            {"if": dict.fromkeys(MANY)},
+            {"get": MANY},
+            {"put": dict.fromkeys(MANY, "1")},
+            {"delete": MANY},
+            {"put": dict.fromkeys(MANY[:600], "1"), "get": MANY[600:]},
+        ],
+        ids=" and ".join,
+    )
+    def test_more_than_a_thousand_keys_are_refused_with_both_numbers(
+        self, ask: Ask, client: Redis, transaction: object
+    ) -> None:
+        answer = post(ask, transaction)
 
         assert (answer.status, answer.code) == (413, "too_many_keys")
         assert (answer.json["limit"], answer.json["actual"]) == (1_000, 1_001)

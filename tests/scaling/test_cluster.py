@@ -1,9 +1,10 @@
 """A cluster: keys in many hash slots on several servers. The contract's suite runs on one by `make compat-scaled`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.crc import key_slot
@@ -13,6 +14,7 @@ from models import errors
 from models.change import ABSENT, EXISTS, Change, Transaction
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
+from models.valkey.client import Client
 from models.valkey.cluster import Cluster
 from models.valkey.connection import connect, read, write
 from tests.support.cases import about
@@ -166,20 +168,29 @@ class TestMoving:
         with pytest.raises(errors.CursorExpired):
             own_store.page(EVERY_KEY, cursor=cursor, limit=10)
 
-    def test_a_list_during_which_a_slot_moves_is_cut_short(self, own: Group, own_store: Store) -> None:
+    def test_a_list_a_page_and_a_count_during_which_a_slot_moves_are_cut_short(
+        self, own: Group, own_store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         own_store.put(PAIRS)
-        listing = own_store.entries(EVERY_KEY)
-        next(listing)
+        execute = Client.execute_with_run_id
 
-        source, target = own.nodes[:2]
-        target_id = target.client.execute_command("CLUSTER MYID").decode()
-        # Of the first third of all slots, which the first primary has.
-        empty = next(slot for slot in range(5_000) if _has_no_key(source, slot))
-        for node in (target, source):
-            node.client.execute_command("CLUSTER SETSLOT", empty, "NODE", target_id)
+        def execute_and_move(client: Client, *command: Any) -> tuple[str, Any]:
+            answer = execute(client, *command)
+            if command[0] == "SCAN":
+                _move_an_empty_slot(own)
+                monkeypatch.setattr(Client, "execute_with_run_id", execute)
+            return answer
 
-        with pytest.raises(errors.StoreChanged):
-            list(listing)
+        calls: list[Callable[[], object]] = [
+            lambda: list(own_store.entries(EVERY_KEY)),
+            lambda: list(own_store.export_records(EVERY_KEY)),
+            lambda: own_store.page(EVERY_KEY, cursor=0, limit=10),
+            lambda: own_store.count(EVERY_KEY),
+        ]
+        for call in calls:
+            monkeypatch.setattr(Client, "execute_with_run_id", execute_and_move)
+            with pytest.raises(errors.StoreChanged):
+                call()
 
 
 class TestSending:
@@ -295,6 +306,17 @@ def _is_not_ready(store: Store) -> bool:
     except errors.NotReady:
         return True
     return False
+
+
+def _move_an_empty_slot(group: Group) -> None:
+    """Move one of the first primary's slots to the second."""
+    source, target = group.nodes[:2]
+    slots = source.client.execute_command("CLUSTER SLOTS")
+    first, last = next((first, last) for first, last, (_, port, *_), *_ in slots if port == source.port)
+    empty = next(slot for slot in range(first, last + 1) if _has_no_key(source, slot))
+    target_id = target.client.execute_command("CLUSTER MYID").decode()
+    for node in (target, source):
+        node.client.execute_command("CLUSTER SETSLOT", empty, "NODE", target_id)
 
 
 def _has_no_key(node: Node, slot: int) -> bool:

@@ -1,5 +1,6 @@
 """A primary behind Sentinels. The contract's suite runs on one by `make compat-scaled`."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +14,8 @@ from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.client import Client
 from models.valkey.connection import connect, read, write
-from tests.support.replicated import FAILOVER_SECONDS, SERVICE, Group, sentinels, store_on
+from tests.support.proxy import Fault, Then, proxy_to
+from tests.support.replicated import FAILOVER_SECONDS, SERVICE, Group, Node, sentinels, store_on
 from tests.support.services import eventually
 
 
@@ -145,6 +147,42 @@ def test_sentinels_that_hang_or_are_gone_cost_little_and_connections_go_on_witho
     assert own_store.get("a").content == b"1"
 
 
+def test_a_sentinel_that_hangs_is_asked_last_from_then_on(sentinel_group: Group) -> None:
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(proxy_to(guide.port)) for guide in sentinel_group.guides[:2])
+        url = f"redis+sentinel://127.0.0.1:{first.port},127.0.0.1:{second.port}/{SERVICE}"
+        client = stack.enter_context(closing(connect(url, timeout_seconds=2, max_connections=2)))
+        assert isinstance(client, Client)
+        hanging, answering = Fault(Then.HANG, kept_bytes=0), Fault(Then.PASS)
+        with first.failing(hanging), second.failing(answering, b"GET-MASTER-ADDR-BY-NAME"):
+            taken = [client.pool.get_connection() for _ in range(2)]
+            for connection in taken:
+                client.pool.release(connection)
+
+    assert (first.struck, second.struck) == (1, 2)
+
+
+def test_idle_connections_to_the_old_primary_are_closed_once_the_new_one_is_known(own: Group) -> None:
+    with closing(connect(own.url, timeout_seconds=2, max_connections=2)) as client:
+        assert isinstance(client, Client)
+        store = Store(client, key_prefix="kv:", max_value_bytes=100)
+        (old,) = own.primaries()
+        broken, idle = client.pool.get_connection(), client.pool.get_connection()
+        for connection in (idle, broken):
+            client.pool.release(connection)
+
+        # The old one is alive, and takes itself for a primary for some seconds more.
+        own.guides[0].client.execute_command("SENTINEL FAILOVER", SERVICE)
+        eventually(lambda: _primary_known_to(own.guides[0]) != old.port, FAILOVER_SECONDS)
+        broken.disconnect()
+        assert client.pool.get_connection() is broken  # and with it the new primary is known
+        store.put_one("a", b"1")
+
+        assert old.client.role()[0] == b"master", "it became a replica too soon, so this showed nothing"
+        assert old.client.get("kv:a") is None
+        client.pool.release(broken)
+
+
 def test_a_service_that_no_sentinel_knows_is_unavailable(sentinel_group: Group) -> None:
     url = sentinel_group.url.replace(f"/{SERVICE}", "/nothing")
 
@@ -168,6 +206,10 @@ def test_sentinels_can_have_a_password_of_their_own(own: Group) -> None:
     with closing(connect(url + options, timeout_seconds=2, max_connections=8)) as client:
         assert write(client.execute, "SET", b"a", b"1")
     assert primary.client.get("a") == b"1"
+
+
+def _primary_known_to(guide: Node) -> int:
+    return int(guide.client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
 
 def _can_write(store: Store) -> bool:

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import redis
 
 from api.serving import embedded
 from api.serving.embedded import EmbeddedServer, find_binary
 from api.settings import StartError
-from tests.support.services import Service, eventually, valkey
+from tests.support.services import Service, eventually, gone, valkey
 
 
 def client_of(server: EmbeddedServer) -> redis.Redis:
@@ -203,11 +204,16 @@ class TestLocking:
         command = [sys.executable, "-c", program, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
             assert owner.stdout is not None
-            orphan = int(owner.stdout.readline())
-            owner.kill()
+            orphan = psutil.Process(int(owner.stdout.readline()))
+            with client_of(EmbeddedServer(tmp_path, durability="always")) as client:
+                # It ends when it has done what it is about, which takes a while.
+                busy = "local started = os.clock() while os.clock() < started + 1 do end"
+                client.connection_pool.get_connection().send_command("EVAL", busy, 0)
+                owner.kill()
+                owner.wait()
 
-        with valkey(tmp_path) as server:
-            assert server.pid != orphan
+                with valkey(tmp_path):
+                    assert gone([orphan])
 
 
 class TestFailingToStart:

@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
 from tests.support.amounts import amount
-from tests.support.clients import AS_TEXT, JSON, Ask, over_http, put_json
+from tests.support.clients import AS_TEXT, JSON, NDJSON, Ask, over_http, put_json
 from tests.support.contract import Contract
 from tests.support.proxy import LOST, Proxy, proxy_to
 from tests.support.services import serving
@@ -91,26 +92,35 @@ def ask_by_proxy(proxied: tuple[Proxy, int], contract: Contract) -> Ask:
     return over_http("127.0.0.1", proxied[1], contract)
 
 
+EXISTS = {"If-Match": "*"}
+# For each way to send a write: the request, what is in its command, and the value afterwards; it is 1 before.
 WRITES = {
-    "an increment": ("PATCH", "/keys/a", b'{"increment": 1}', b"$9\r\nincrement", b"2"),
-    "an append": ("PATCH", "/keys/a", b'{"append": "1"}', b"$6\r\nappend", b"11"),
-    "a put": ("PUT", "/keys/a", b"2", b"kv:a", b"2"),
-    "a transaction": ("POST", "/keys", b'{"put": {"a": "2"}}', b"kv:a", b"2"),
-    "many puts": ("PUT", "/keys?a=2", b"", b"kv:a", b"2"),
-    "a deletion": ("DELETE", "/keys/a", b"", b"kv:a", None),
+    "an increment": (("PATCH", "/keys/a", b'{"increment": 1}', JSON), b"$9\r\nincrement", b"2"),
+    "an append": (("PATCH", "/keys/a", b'{"append": "1"}', JSON), b"$6\r\nappend", b"11"),
+    "a put": (("PUT", "/keys/a", b"2"), b"kv:a", b"2"),
+    "a put on a condition": (("PUT", "/keys/a", b"2", EXISTS), b"kv:a", b"2"),
+    "many puts": (("PUT", "/keys?a=2"), b"kv:a", b"2"),
+    "many puts that expire": (("PUT", "/keys?a=2&expire_in=60"), b"kv:a", b"2"),
+    "many puts on a condition": (("PUT", "/keys?a=2", b"", EXISTS), b"kv:a", b"2"),
+    "an import": (("PUT", "/keys", b'{"key": "a", "value": "2"}', NDJSON), b"kv:a", b"2"),
+    "a transaction": (("POST", "/keys", b'{"put": {"a": "2"}}', JSON), b"kv:a", b"2"),
+    "a transaction on a condition": (("POST", "/keys", b'{"if": {"a": "*"}, "put": {"a": "2"}}', JSON), b"kv:a", b"2"),
+    "a transaction that expires": (("POST", "/keys", b'{"put": {"a": "2"}, "expire_in": 60}', JSON), b"kv:a", b"2"),
+    "a transaction that deletes": (("POST", "/keys", b'{"get": ["a"], "delete": ["a"]}', JSON), b"kv:a", None),
+    "a deletion": (("DELETE", "/keys/a"), b"kv:a", None),
+    "a deletion on a condition": (("DELETE", "/keys/a", b"", EXISTS), b"kv:a", None),
+    "a deletion of all that match": (("DELETE", "/keys?filter=a"), b"UNLINK", None),
 }
 
 
 class TestLostAnswers:
-    @pytest.mark.parametrize(("method", "target", "body", "marker", "after"), WRITES.values(), ids=WRITES.keys())
+    @pytest.mark.parametrize(("request_", "marker", "after"), WRITES.values(), ids=WRITES.keys())
     def test_a_write_whose_answer_is_lost_happens_once_and_says_that_it_does_not_know(
         self,
         ask_by_proxy: Ask,
         proxied: tuple[Proxy, int],
         valkey_client: Redis,
-        method: str,
-        target: str,
-        body: bytes,
+        request_: tuple[Any, ...],
         marker: bytes,
         after: bytes | None,
     ) -> None:
@@ -119,7 +129,7 @@ class TestLostAnswers:
         struck_before = proxy.struck
 
         with proxy.failing(LOST, marker):
-            answer = ask_by_proxy(method, target, body, JSON if body.startswith(b"{") else {})
+            answer = ask_by_proxy(*request_)
 
         assert (answer.status, answer.code) == (500, "outcome_unknown")
         assert answer.headers["Retry-After"]

@@ -46,6 +46,24 @@ def test_requests_in_flight_are_finished_before_the_valkey_is_stopped(tmp_path: 
         assert service.process.wait(30) == 0
 
 
+@pytest.mark.gunicorn("Granian has no signal for a stop that does not wait")
+def test_a_second_signal_ends_it_whatever_is_in_flight(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        fill(service, LARGE)
+        processes = all_processes(service)
+        with Wire(service.port, receive_buffer_bytes=4096) as wire:
+            wire.begin("GET", "/keys", {})
+            wire.head()
+
+            service.process.send_signal(signal.SIGINT)
+            eventually(lambda: not connects(service.port))
+            service.process.send_signal(signal.SIGINT)
+
+            # A client that does not read would be waited for for thirty.
+            assert service.process.wait(15) == 0
+        assert gone(processes)
+
+
 @pytest.mark.gunicorn("Granian takes no connection from the signal on")
 def test_it_is_not_ready_from_the_signal_on_while_it_finishes_what_it_has(tmp_path: Path) -> None:
     with serving(tmp_path, "--workers", "2") as service:

@@ -1,17 +1,23 @@
 """The door to redis-py: what is repeated, what is not, and what its errors become."""
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import redis
-from redis import exceptions
+from redis import Redis, exceptions
 
 from api.serving.embedded import EmbeddedServer
 from models import errors
+from models.filter import EVERY_KEY
+from models.store import Store
 from models.valkey.client import Client
-from models.valkey.connection import connect, read, write
+from models.valkey.connection import SECOND_TRY_SECONDS, connect, read, write
 from models.valkey.redis_errors import translated
+from tests.support.proxy import LOST as LOST_ANSWER
+from tests.support.proxy import Fault, Proxy, Then, proxy_to
 
 
 class Command:
@@ -142,6 +148,54 @@ class TestRepetition:
         with pytest.raises(ours) as caught:
             write(Command(failure))
         assert type(caught.value) is ours
+
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "a read": lambda store: store.get("a"),
+    "a write": lambda store: store.put_one("a", b"1"),
+    "a count": lambda store: store.count(EVERY_KEY),
+    "a list": lambda store: list(store.entries(EVERY_KEY)),
+    "a page": lambda store: store.page(EVERY_KEY, cursor=0, limit=1),
+    "an export": lambda store: list(store.export_records(EVERY_KEY)),
+    "a deletion of all that match": lambda store: store.delete_matching(EVERY_KEY),
+}
+
+
+class TestLosing:
+    """Answers that are lost on their way from a real server."""
+
+    @pytest.fixture
+    def proxy(self, valkey_server: EmbeddedServer, valkey_client: Redis) -> Iterator[Proxy]:
+        valkey_client.set("kv:a", "1")
+        with proxy_to(str(valkey_server.data_dir / "valkey.sock")) as running:
+            yield running
+
+    @pytest.fixture
+    def store(self, proxy: Proxy) -> Iterator[Store]:
+        """A store with a single connection."""
+        url = f"redis://127.0.0.1:{proxy.port}"
+        with closing(connect(url, timeout_seconds=5, max_connections=1)) as client:
+            yield Store(client, key_prefix="kv:", max_value_bytes=100)
+
+    @pytest.mark.parametrize("command", [b"GET", b"SET", b"SCAN", b"TIME", b"UNLINK"])
+    @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+    def test_a_call_that_fails_gives_its_connection_back(
+        self, proxy: Proxy, store: Store, call: Callable[[Store], object], command: bytes
+    ) -> None:
+        with proxy.failing(LOST_ANSWER, command):
+            for _ in range(2):
+                with contextlib.suppress(errors.StoreUnavailable, errors.OutcomeUnknown):
+                    call(store)
+
+        store.ping()
+
+    def test_a_read_that_loses_its_connection_late_is_not_repeated(self, proxy: Proxy, store: Store) -> None:
+        late = Fault(Then.CUT, kept_bytes=0, delay_seconds=SECOND_TRY_SECONDS + 0.1)
+
+        with proxy.failing(late, b"kv:a"), pytest.raises(errors.StoreUnavailable):
+            store.get("a")
+
+        assert proxy.struck == 1
 
 
 class TestConnecting:
