@@ -18,6 +18,7 @@ from models.valkey.scan import POSITION_BITS
 from tests.support.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, about, every_key, every_value
 from tests.support.clients import FORM, JSON, Ask, in_process, pages, put_json, target_of
 from tests.support.contract import Contract
+from tests.support.ways import Delete, Listing, Put, every_delete, every_listing, every_put
 
 
 class TestStoring:
@@ -85,12 +86,19 @@ class TestStoring:
         assert ask("GET", "/keys/key").json == {"key": value_to_json(value)}
         assert ask("GET", "/keys/in%20base64").json == {"in base64": value_to_json(value)}
 
-    @every_value
-    def test_any_value_is_stored_unchanged_under_the_prefix(self, ask: Ask, client: Redis, value: bytes) -> None:
-        put_json(ask, {"key": value_to_json(value)})
+    @pytest.mark.one_slot
+    @every_put
+    def test_any_value_is_stored_unchanged_under_the_prefix(
+        self, ask: Ask, client: Redis, prefix: str, put: Put
+    ) -> None:
+        values = {"a": b"", **VALUES}
+        names = [f"{prefix}{key}" for key in values]
+        client.mset(dict.fromkeys(names, "old"))
 
-        assert client.keys() == [b"kv:key"]
-        assert client.get("kv:key") == value
+        assert put(ask, values, None) == len(values)
+
+        assert client.mget(names) == list(values.values())
+        assert len(client.keys()) == len(names)
 
     def test_what_get_gives_put_takes_back_unchanged(self, ask: Ask) -> None:
         entries = {name: value_to_json(value) for name, value in VALUES.items()}
@@ -102,6 +110,15 @@ class TestStoring:
         assert put_json(ask, listed).json == {"stored": len(VALUES)}
         assert ask("GET", "/keys").json == entries
 
+    @pytest.mark.one_slot
+    @every_put
+    def test_an_expiry_is_set_replaced_and_removed(self, ask: Ask, client: Redis, prefix: str, put: Put) -> None:
+        client.mset({f"{prefix}a": "old", f"{prefix}b": "old"})
+
+        for expire_in, ttls in ((100, {99, 100}), (50, {49, 50}), (None, {-1})):
+            put(ask, {"a": b"1", "b": b"2"}, expire_in)
+            assert {client.ttl(f"{prefix}{key}") for key in "ab"} <= ttls
+
     def test_the_expiry_holds_for_every_pair(self, ask: Ask, client: Redis) -> None:
         put_json(ask, {"a": "1", "b": "2"}, "?expire_in=100&c=3")
 
@@ -110,13 +127,6 @@ class TestStoring:
     def test_the_longest_expiry_is_taken(self, ask: Ask, client: Redis) -> None:
         assert ask("PUT", "/keys?a=1&expire_in=2147483647").status == 200
         assert client.ttl("kv:a") == 2147483647
-
-    def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Redis) -> None:
-        ask("PUT", "/keys?a=1&expire_in=100")
-
-        ask("PUT", "/keys?a=2")
-
-        assert client.ttl("kv:a") == -1
 
     def test_an_expired_key_is_gone(self, ask: Ask, client: Redis) -> None:
         ask("PUT", "/keys?a=1&expire_in=100")
@@ -493,11 +503,12 @@ class TestListing:
         assert ask("GET", "/keys?limit=5").json == {}
         assert ask("HEAD", "/keys").headers["Total-Count"] == "0"
 
-    def test_everything_is_listed_without_a_limit(self, ask: Ask) -> None:
+    @every_listing
+    def test_everything_is_listed_without_a_limit(self, ask: Ask, listing: Listing) -> None:
         entries = {f"key {number}": str(number) for number in range(5_000)}
         put_json(ask, entries)
 
-        assert ask("GET", "/keys").json == entries
+        assert listing(ask, "") == entries
 
     def test_a_small_list_has_its_length(self, ask: Ask) -> None:
         put_json(ask, {"a": "1"})
@@ -565,18 +576,22 @@ class TestListing:
         assert ask("GET", f"/keys?limit=10&cursor={of_another_place:x}").status == 200
         assert len(ask("GET", "/keys").json) == 300
 
-    def test_large_values_are_listed_whole(self, ask: Ask) -> None:
+    @every_listing
+    def test_large_values_are_listed_whole(self, ask: Ask, listing: Listing) -> None:
         entries = {f"large {n}": "v" * 500_000 for n in range(12)} | {f"small {n}": "v" for n in range(300)}
         put_json(ask, entries)
 
-        assert ask("GET", "/keys").json == entries
+        assert listing(ask, "") == entries
 
-    def test_keys_outside_the_prefix_are_never_seen_counted_or_deleted(self, ask: Ask, client: Redis) -> None:
+    @every_listing
+    def test_keys_outside_the_prefix_are_never_seen_counted_or_deleted(
+        self, ask: Ask, client: Redis, listing: Listing
+    ) -> None:
         for name in ("other", "kv", "kvx:a", "KV:a", "xkv:a"):
             client.set(name, "1")
         put_json(ask, {"a": "1"})
 
-        assert ask("GET", "/keys").json == {"a": "1"}
+        assert listing(ask, "") == {"a": "1"}
         assert ask("HEAD", "/keys").headers["Total-Count"] == "1"
         assert ask("DELETE", "/keys").json == {"deleted": 1}
         assert len(client.keys()) == 5
@@ -643,9 +658,13 @@ class TestFilters:
     def _some_keys(self, ask: Ask) -> None:
         put_json(ask, dict.fromkeys(FILTERS[1][1], "1"))
 
+    @every_listing
     @pytest.mark.parametrize(("pattern", "matching"), FILTERS)
-    def test_a_filter_chooses_what_is_listed_and_counted(self, ask: Ask, pattern: str, matching: set[str]) -> None:
-        assert ask("GET", f"/keys?filter={quote(pattern)}").json == dict.fromkeys(matching, "1")
+    def test_a_filter_chooses_what_is_listed_and_counted(
+        self, ask: Ask, listing: Listing, pattern: str, matching: set[str]
+    ) -> None:
+        assert listing(ask, f"filter={quote(pattern)}") == dict.fromkeys(matching, "1")
+        assert ask("GET", f"/keys?values=false&filter={quote(pattern)}").json == dict.fromkeys(matching)
         assert ask("HEAD", f"/keys?filter={quote(pattern)}").headers["Total-Count"] == str(len(matching))
 
     @pytest.mark.parametrize(("pattern", "matching"), [case for case in FILTERS if case[0]])
@@ -672,10 +691,12 @@ class TestFilters:
 
 
 class TestDeleting:
-    def test_a_key_is_deleted_once(self, ask: Ask) -> None:
+    @every_delete
+    def test_a_key_is_deleted_alone(self, ask: Ask, delete: Delete) -> None:
         put_json(ask, {"a": "1", "b": "2"})
 
-        assert ask("DELETE", "/keys/a").json == {"deleted": 1}
+        assert delete(ask, "a") == 1
+
         assert ask("DELETE", "/keys/a").code == "key_not_found"
         assert ask("GET", "/keys").json == {"b": "2"}
 

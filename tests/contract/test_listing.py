@@ -17,8 +17,9 @@ from models.valkey import scan
 from models.valkey.connection import connect
 from tests.support import acl
 from tests.support.amounts import amount
-from tests.support.clients import Ask, pages, put_json
+from tests.support.clients import Ask, put_json
 from tests.support.stores import store_of
+from tests.support.ways import Listing, every_listing
 
 
 STEADY = {f"steady {number}": str(number).encode() for number in range(300)}
@@ -44,7 +45,15 @@ def listed_in_pages(store: Store) -> Iterable[dict[str, bytes | None]]:
         yield from entries
 
 
-@pytest.mark.parametrize("listing", [listed_whole, listed_in_pages])
+def listed_alone(store: Store) -> Iterable[dict[str, bytes | None]]:
+    return ({key: STEADY.get(key) for key in batch} for batch in store.entries(EVERY_KEY, values=False))
+
+
+def exported(store: Store) -> Iterable[dict[str, bytes | None]]:
+    return ({key.decode(): value for key, value, _ in batch} for batch in store.export_records(EVERY_KEY))
+
+
+@pytest.mark.parametrize("listing", [listed_whole, listed_in_pages, listed_alone, exported])
 @pytest.mark.grows
 @settings(max_examples=amount(10, 100))
 @given(changes=CHANGES)
@@ -110,8 +119,9 @@ def test_an_export_that_is_denied_a_command_leaves_no_answer_behind(
     client.close()
 
 
-@pytest.mark.parametrize("target", ["/keys", "/keys?limit=200", "/keys?values=false", "/keys?filter=steady$&limit=50"])
-def test_a_served_listing_misses_nothing_while_others_write(served: Ask, target: str) -> None:
+@pytest.mark.parametrize("parameters", ["", "filter=steady$"])
+@every_listing
+def test_a_served_listing_misses_nothing_while_others_write(served: Ask, listing: Listing, parameters: str) -> None:
     steady = {f"steady {number}" for number in range(3_000)}
     put_json(served, dict.fromkeys(steady, "value"))
     ended = threading.Event()
@@ -125,8 +135,7 @@ def test_a_served_listing_misses_nothing_while_others_write(served: Ask, target:
     others.start()
     try:
         for _ in range(3):
-            listed = {key for page in pages(served, target) for key in page}
-            assert steady <= listed
+            assert steady <= listing(served, parameters).keys()
     finally:
         ended.set()
         others.join()

@@ -51,13 +51,6 @@ class TestDoing:
         assert client.ttl(f"{prefix}a") == about(60)
         assert client.ttl(f"{prefix}b") == -1
 
-    def test_writing_without_an_expiry_removes_an_earlier_one(self, ask: Ask, client: Redis) -> None:
-        client.set("kv:a", "1", ex=60)
-
-        post(ask, {"put": {"a": "2"}})
-
-        assert client.ttl("kv:a") == -1
-
     def test_conditions_alone_are_a_question(self, ask: Ask) -> None:
         assert post(ask, {"if": {"a": None}}).json == {"values": {}, "stored": 0, "deleted": 0}
         assert post(ask, {"if": {"a": "*"}}).status == 412

@@ -11,6 +11,7 @@ from redis import Redis, exceptions
 
 from api.serving.embedded import EmbeddedServer
 from models import errors
+from models.change import EXISTS, Change, Transaction
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.client import Client
@@ -161,8 +162,28 @@ CALLS: dict[str, Callable[[Store], object]] = {
 }
 
 
-class TestLosing:
-    """Answers that are lost on their way from a real server."""
+# What names one key, so that a server can do it at once.
+ONE_STEP: dict[str, Callable[[Store], object]] = {
+    "a read": lambda store: store.get("a"),
+    "a write": lambda store: store.put_one("a", b"1"),
+    "a write that expires": lambda store: store.put_one("a", b"1", expire_in=60),
+    "a write on a condition": lambda store: store.put_one("a", b"1", condition=EXISTS),
+    "writes": lambda store: store.put({"a": b"1"}),
+    "writes that expire": lambda store: store.put({"a": b"1"}, expire_in=60),
+    "writes on a condition": lambda store: store.put({"a": b"1"}, condition=EXISTS),
+    "a change": lambda store: store.patch("a", Change(increment=1)),
+    "an import": lambda store: store.import_records([(b"a", b"1", None)]),
+    "a deletion": lambda store: store.delete("a"),
+    "a deletion on a condition": lambda store: store.delete("a", condition=EXISTS),
+    "a transaction that reads": lambda store: store.transact(Transaction({}, ["a"], {}, [], None)),
+    "a transaction that writes": lambda store: store.transact(Transaction({}, [], {"a": b"1"}, [], None)),
+    "a transaction": lambda store: store.transact(Transaction({"a": EXISTS}, ["a"], {"a": b"1"}, [], 60)),
+    "a hit": lambda store: store.hit("a", window_seconds=60),
+}
+
+
+class TestOnTheWay:
+    """What goes to a real server and back."""
 
     @pytest.fixture
     def proxy(self, valkey_server: EmbeddedServer, valkey_client: Redis) -> Iterator[Proxy]:
@@ -176,6 +197,18 @@ class TestLosing:
         url = f"redis://127.0.0.1:{proxy.port}"
         with closing(connect(url, timeout_seconds=5, max_connections=1)) as client:
             yield Store(client, key_prefix="kv:", max_value_bytes=100)
+
+    @pytest.mark.parametrize("call", ONE_STEP.values(), ids=ONE_STEP.keys())
+    def test_what_names_one_key_takes_one_round_trip(
+        self, proxy: Proxy, store: Store, valkey_client: Redis, call: Callable[[Store], object]
+    ) -> None:
+        call(store)  # which opens the connection, and tells the server the script
+        valkey_client.set("kv:a", "1")
+
+        with proxy.failing(Fault(Then.PASS)):
+            call(store)
+
+        assert proxy.struck == 1
 
     @pytest.mark.parametrize("command", [b"GET", b"SET", b"SCAN", b"TIME", b"UNLINK"])
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
