@@ -11,11 +11,12 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from models.errors import InsufficientScope, InvalidToken, TokenError, TokensUnusable, quoted
 
@@ -29,6 +30,8 @@ NO_DIGEST = "0" * 64
 SECONDS_PER_DAY = 86_400
 # A file that others can write lets anybody in; one that they can read shows who has access, but no token.
 FORBIDDEN_MODE = 0o037
+# The last second that a date can be made of, in the year 9999.
+LAST_SECOND = 253_402_300_799
 MEMBERS = {"name", "namespace", "scopes", "sha256", "created_at", "expires_at"}
 
 
@@ -95,11 +98,11 @@ class Tokens:
         try:
             if _identity(self._path.stat()) != self._seen:
                 self._seen = None
-                with self._path.open("rb") as file:
+                with open(self._path, "rb", opener=_without_waiting) as file:
                     status = os.fstat(file.fileno())
-                    self._by_name = _parsed(status.st_mode, file.read())
+                    self._by_name = _parsed(status.st_mode, file)
                 self._seen = _identity(status)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise TokensUnusable from error
         return self._by_name
 
@@ -180,11 +183,18 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_mode
 
 
-def _parsed(mode: int, content: bytes) -> dict[str, Token]:
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file, or a FIFO without waiting for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _parsed(mode: int, file: IO[bytes]) -> dict[str, Token]:
     """Return the tokens of the file. It is read strictly: a ValueError says what is wrong."""
+    if not stat.S_ISREG(mode):
+        raise ValueError("it is no regular file")
     if mode & FORBIDDEN_MODE:
         raise ValueError(f"its mode is {mode & 0o777:04o}, and others must not get at it: chmod 600")
-    document = json.loads(content)
+    document = json.load(file)
     if not isinstance(document, dict) or document.keys() != {"tokens"} or not isinstance(document["tokens"], list):
         raise ValueError('it is not an object with the one member "tokens", a list')
     tokens: dict[str, Token] = {}
@@ -204,6 +214,10 @@ def _is_token(item: Any) -> bool:
         and all(scope in SCOPES for scope in item["scopes"])
         and isinstance(item["sha256"], str)
         and re.fullmatch(r"[0-9a-f]{64}", item["sha256"]) is not None
-        and type(item["created_at"]) is int
-        and (item["expires_at"] is None or type(item["expires_at"]) is int)
+        and _is_time(item["created_at"])
+        and (item["expires_at"] is None or _is_time(item["expires_at"]))
     )
+
+
+def _is_time(item: Any) -> bool:
+    return type(item) is int and 0 <= item <= LAST_SECOND

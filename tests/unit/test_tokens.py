@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import stat
 import subprocess
 import threading
@@ -193,6 +194,9 @@ WRONG_MEMBERS = [
     ("created_at", "now"),
     ("expires_at", "never"),
     ("expires_at", True),
+    ("expires_at", 10**30),
+    ("expires_at", -1),
+    ("created_at", 253_402_300_800),
     ("more", 1),
 ]
 BROKEN: dict[str, Callable[[Any], Any]] = {
@@ -217,7 +221,7 @@ class TestBrokenFile:
         with pytest.raises(TokensUnusable):
             tokens.find(presented)
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"\xff", b'{"tokens": 1}', b"{}"])
+    @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"\xff", b'{"tokens": 1}', b"{}", b"[" * 100_000])
     def test_nor_does_one_that_is_no_such_document(self, tokens: Tokens, path: Path, content: bytes) -> None:
         presented = tokens.create("a", namespace="ns", scopes=["read"])
 
@@ -246,6 +250,15 @@ class TestBrokenFile:
         path.mkdir()
         with pytest.raises(TokensUnusable):
             tokens.find(presented)
+
+    def test_nor_does_what_is_no_regular_file_and_nobody_waits_for_it(self, tokens: Tokens, path: Path) -> None:
+        presented = tokens.create("a", namespace="ns", scopes=["read"])
+        path.unlink()
+        os.mkfifo(path, 0o600)
+
+        with pytest.raises(TokensUnusable) as caught:
+            tokens.find(presented)
+        assert str(caught.value.__cause__) == "it is no regular file"
 
     def test_a_mended_file_works_again(self, tokens: Tokens, path: Path) -> None:
         presented = tokens.create("a", namespace="ns", scopes=["read"])
