@@ -15,6 +15,8 @@ from api import LOGGER
 
 STANDARD_OUTPUT = 1
 ABOUT_A_REQUEST = re.compile(r"(Invalid request from ip=\S+: [^:]*|Error handling request)")
+# What a terminal would take for a command, and what ends a line somewhere.
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 requests_log = logging.getLogger(f"{LOGGER}.requests")
 
 REQUEST_FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "key_bytes", "token")
@@ -57,7 +59,8 @@ class TextFormatter(logging.Formatter):
         """
         fields = getattr(record, "fields", {})
         line = self.line(record.created, record.levelname, fields, record.getMessage()).decode()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        trace = self.formatException(record.exc_info).split("\n") if record.exc_info else []
+        return "\n".join([line, *map(_escaped, trace)])
 
     def line(self, created: float, level: str, fields: dict[str, Any], message: str = "") -> bytes:
         """Write one line.
@@ -70,7 +73,11 @@ class TextFormatter(logging.Formatter):
         words = [f"{datetime.fromtimestamp(created).astimezone():%H:%M:%S}", level.lower()]
         words += [message] if message else []
         words += [f"{name}={value}" for name, value in fields.items() if value is not None]
-        return " ".join(words).encode()
+        return _escaped(" ".join(words)).encode()
+
+
+def _escaped(text: str) -> str:
+    return CONTROL_CHARACTER.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class LineHandler(logging.Handler):

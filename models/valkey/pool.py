@@ -90,6 +90,14 @@ class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it 
 
     deadline = math.inf
 
+    @classmethod
+    def parse_error(cls, response: str) -> Any:
+        """Return the exception for an error of the server, without the keys and values that it quotes.
+
+        A server that does not know a command, or has it renamed, quotes its arguments. The text is logged.
+        """
+        return super().parse_error(response.partition(", with args")[0])
+
     def read_from_socket(self, *args: Any, **options: Any) -> Any:
         left_seconds = self.deadline - time.monotonic()
         if left_seconds < self._socket_timeout:

@@ -3,11 +3,19 @@
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from api.app import create_app
+from api.serving import embedded
+from api.settings import Settings
 from api.telemetry.logs import REQUEST_FIELDS, JsonFormatter, TextFormatter, logging_config
-from tests.support.clients import Ask, put_json
+from tests.support.clients import Ask, in_process, put_json
+from tests.support.contract import Contract
+from tests.support.services import valkey
+from tests.support.stores import store_of
 
 
 @pytest.fixture
@@ -52,6 +60,20 @@ def test_a_text_line_leaves_out_what_is_not_there() -> None:
     line = TextFormatter().format(record(fields={"status": 200, "route": None}))
 
     assert line.endswith(" info status=200")
+
+
+def test_a_text_line_has_no_control_characters() -> None:
+    try:
+        raise ValueError("\x1b[31m")
+    except ValueError:
+        formatted = TextFormatter().format(
+            record("a\n\x1b[1mb\x7f", exc_info=sys.exc_info(), fields={"cause": "\x9bc\u2028d"})
+        )
+
+    line, *trace = formatted.split("\n")
+    assert line.endswith(r" info a\n\x1b[1mb\x7f cause=\x9bc\u2028d")
+    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[-1] == r"ValueError: \x1b[31m"
 
 
 def test_a_text_line_is_followed_by_the_stack_trace() -> None:
@@ -131,3 +153,33 @@ def test_neither_keys_nor_values_are_logged(ask: Ask, caplog: pytest.LogCaptureF
 
     assert len(request_fields(caplog)) == 7
     assert "hidden" not in "\n".join(JsonFormatter().format(each) for each in caplog.records)
+
+
+def test_nor_are_they_if_the_server_has_disabled_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, contract: Contract
+) -> None:
+    # Such a server quotes the arguments of what it does not know.
+    hardened = tmp_path / "valkey-server"
+    disabled = "".join(f" --rename-command {name} ''" for name in ("SET", "MGET", "MSET", "SCAN", "DEL", "EVALSHA"))
+    hardened.write_text(f'#!/bin/sh\nexec {embedded.find_binary()} "$@"{disabled}\n')
+    hardened.chmod(0o700)
+    monkeypatch.setattr(embedded, "find_binary", lambda: str(hardened))
+    with valkey(tmp_path / "data") as server, Redis.from_url(server.url) as client:
+        ask = in_process(create_app(Settings(), store=store_of(client)), contract)
+        json_type = {"Content-Type": "application/json"}
+
+        answers = [
+            ask("PUT", "/keys/hidden-key", b"hidden-value"),
+            ask("GET", "/keys/hidden-key"),
+            ask("DELETE", "/keys/hidden-key"),
+            ask("PATCH", "/keys/hidden-key", b'{"append": "hidden-value"}', json_type),
+            ask("GET", "/keys?filter=hidden$"),
+            ask("DELETE", "/keys?filter=hidden$"),
+            put_json(ask, {"hidden-key": "hidden-value"}),
+            ask("POST", "/keys", b'{"get": ["hidden-key"]}', json_type),
+        ]
+
+    assert {answer.code for answer in answers} == {"store_fault"}
+    logged = "\n".join(JsonFormatter().format(each) for each in caplog.records)
+    assert "store_fault: unknown command 'SET'\"" in logged
+    assert "hidden" not in logged
