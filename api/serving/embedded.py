@@ -9,8 +9,10 @@ import importlib.util
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,6 +27,11 @@ STOP_TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.01
 RESTART_DELAYS_SECONDS = (0.05, 0.2, 1.0, 5.0)
 STABLE_AFTER_SECONDS = 10.0
+# The rights of other users, of which there are none in the folder.
+OTHERS = 0o077
+# What may lie in a folder that was there before and is closed to others: what we and servers put there, and what a new
+# volume has.
+OWN_FILES = ("appendonly*", "dump.rdb", "temp-*", "valkey.*", "flaskvstore.*", "lost+found")
 
 
 class EmbeddedServer:
@@ -71,14 +78,12 @@ class EmbeddedServer:
             raise StartError(f"The data directory {str(self.data_dir)!r} has a path that is not UTF-8.") from None
         self._binary = find_binary()
         try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _locked(self.data_dir / "flaskvstore.lock")
-            self._log.write_bytes(b"")
-        except OSError as error:
+            self._open_folder()
+            self.run()
+            self._wait()
+        except StartError:
             self.stop()
-            raise StartError(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
-        self.run()
-        self._wait()
+            raise
 
     def run(self) -> None:
         """Start the server process, the first time or again.
@@ -103,9 +108,10 @@ class EmbeddedServer:
             # What it prints, above all why it does not start, goes into its log and not into ours.
             with self._log.open("ab") as log:
                 # The server holds the lock too, so that the folder stays locked for as long as one of us lives.
-                self._process = spawn([self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], output=log)
+                self._process = spawn(
+                    [self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], umask=OTHERS, output=log
+                )
         except OSError as error:
-            self.stop()
             raise StartError(f"The embedded server {self._binary} cannot be run: {error.strerror}.") from error
 
     def has_ended(self) -> bool:
@@ -131,19 +137,28 @@ class EmbeddedServer:
             os.close(self._lock)
             self._lock = -1
 
+    def _open_folder(self) -> None:
+        """Make the folder if it is missing, lock it, and close it to others."""
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _locked(self.data_dir / "flaskvstore.lock")
+            _close_to_others(self.data_dir)
+            self._log.touch(mode=0o600)
+            self._log.write_bytes(b"")
+        except OSError as error:
+            raise StartError(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
+
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while (reply := self._reply()) != b"+PONG":
             if self.has_ended():
                 written = self._log.read_text(errors="replace").strip()
                 last = written.splitlines()[-1] if written else "it wrote nothing"
-                self.stop()
                 raise StartError(f"The embedded server ended at its start. The end of {self._log}: {last}")
             if time.monotonic() > deadline:
                 if reply == b"-LOADING":
                     # It loads a large file. Requests wait until it has, the start does not.
                     return
-                self.stop()
                 raise StartError(f"The embedded server did not answer within {START_TIMEOUT_SECONDS:.0f} seconds.")
             time.sleep(POLL_SECONDS)
 
@@ -175,6 +190,32 @@ def find_binary() -> str:
             "Install one of them, or give the URL of a running server with --redis-url."
         )
     return on_path
+
+
+def _close_to_others(folder: Path) -> None:
+    """Take the rights of other users from a folder and from the server's files in it.
+
+    :raises StartError: it is not ours, or it holds other files too, whose users would be locked out
+    """
+    held = list(folder.iterdir())
+    own = [path for path in held if any(map(path.match, OWN_FILES))]
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & OTHERS and len(own) < len(held):
+        other = next(path.name for path in held if path not in own)
+        raise StartError(
+            f"The data directory {folder} is open to other users (mode {mode:04o}) and holds other files than data, "
+            f"such as {other}. Close it with chmod 700, or name a directory of its own with --data-dir."
+        )
+    for path in (folder, *own, *folder.glob("appendonlydir/*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & OTHERS:
+            with suppress(PermissionError):
+                path.chmod(mode & ~OTHERS)
+            if path.stat().st_mode & OTHERS:
+                raise StartError(
+                    f"{path} is open to other users (mode {mode:04o}), and this user may not change that. Give it to "
+                    "this user with chown, or name another directory with --data-dir, such as a new one in it."
+                )
 
 
 def _locked(path: Path) -> int:

@@ -19,6 +19,7 @@ def spawn(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     inherit: Sequence[int] = (),
+    umask: int = -1,
     output: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a process group of its own, out of reach of the terminal's Ctrl-C.
@@ -29,6 +30,7 @@ def spawn(
     :param cwd: the folder it runs in
     :param env: its environment; None for ours
     :param inherit: file descriptors that stay open in it
+    :param umask: what its new files may not be; -1 for ours
     :param output: where its standard output and error go; None for ours
     """
     return subprocess.Popen(
@@ -39,6 +41,7 @@ def spawn(
         stdout=output,
         stderr=output,
         pass_fds=inherit,
+        umask=umask,
         process_group=0,
         preexec_fn=_in_child,
     )

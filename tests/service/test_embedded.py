@@ -6,7 +6,10 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import psutil
@@ -88,6 +91,110 @@ class TestRunning:
         with valkey(tmp_path) as server:
             assert server.pid is not None
             assert os.getpgid(server.pid) == server.pid
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+
+
+class TestClosing:
+    """Nothing in the folder can be read by other users."""
+
+    @pytest.fixture
+    def reachable(self) -> Iterator[Path]:
+        """A folder that every user can get to."""
+        with TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            yield Path(folder)
+
+    def test_the_servers_files_are_for_the_owner_alone(self, tmp_path: Path) -> None:
+        with valkey(tmp_path / "data") as server, client_of(server) as client:
+            client.set("key", "value")
+            client.bgrewriteaof()
+            eventually(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0)
+            client.bgsave()
+            eventually((tmp_path / "data" / "dump.rdb").exists)
+
+            assert open_to_others(tmp_path / "data", 8) == []
+
+    def test_a_folder_that_was_there_is_closed_with_all_data_in_it(self, tmp_path: Path) -> None:
+        folder = tmp_path / "data"
+        with valkey(folder) as server, client_of(server) as client:
+            client.set("key", "value")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+
+        with valkey(folder) as server, client_of(server) as client:
+            assert client.get("key") == b"value"
+            assert open_to_others(folder, 7) == []
+
+    @needs_root
+    def test_another_user_cannot_read_it(self, reachable: Path) -> None:
+        folder = reachable / "data"
+        folder.mkdir()
+        folder.chmod(0o777)
+        with valkey(folder, "always") as server, client_of(server) as client:
+            client.set("key", "value")
+            log = aof_file(folder, ".incr.aof")
+            assert b"value" in log.read_bytes()
+            # The files are closed as well, for whoever gets into the folder by other ways.
+            folder.chmod(0o755)
+
+            with another_user():
+                assert folder.exists()
+                for path in (log, folder / "valkey.log"):
+                    with pytest.raises(PermissionError):
+                        path.read_bytes()
+                with pytest.raises(PermissionError):
+                    list(log.parent.iterdir())
+
+    def test_a_folder_with_other_files_is_not_closed_but_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").touch()
+        tmp_path.chmod(0o755)
+
+        message = start_fails(tmp_path)
+
+        assert f"{tmp_path} is open to other users (mode 0755)" in message
+        assert "notes.txt" in message
+        assert "chmod 700" in message
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+    def test_a_closed_folder_may_hold_other_files_which_are_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").touch(0o644)
+
+        with valkey(tmp_path):
+            assert stat.S_IMODE((tmp_path / "notes.txt").stat().st_mode) == 0o644
+
+    @needs_root
+    def test_an_open_folder_of_somebody_else_is_refused(self, reachable: Path) -> None:
+        folder = reachable / "data"
+        folder.mkdir()
+        folder.chmod(0o777)
+
+        with another_user():
+            message = start_fails(folder)
+
+        assert message.startswith(f"{folder} is open to other users (mode 0777), and this user may not change that.")
+        assert "chown" in message
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be the user nobody for a while."""
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def open_to_others(folder: Path, least: int) -> list[Path]:
+    """Give the files in a folder, and the folder, that other users have rights in.
+
+    :param least: how many there are at least, with or without such rights
+    """
+    paths = [folder, *folder.rglob("*")]
+    assert len(paths) >= least
+    return [path for path in paths if path.stat().st_mode & 0o077]
 
 
 class TestDurability:
