@@ -37,7 +37,7 @@ OWN_FILES = ("appendonly*", "dump.rdb", "temp-*", "valkey.*", "flaskvstore.*", "
 class EmbeddedServer:
     """A Valkey that runs as long as this process.
 
-    :param data_dir: where its data, socket, log and lock lie; made if it is missing
+    :param data_dir: where its data, socket and log lie; made if it is missing
     :param durability: its ``appendfsync``: ``everysec`` or ``always``
     """
 
@@ -46,6 +46,7 @@ class EmbeddedServer:
         self._durability = durability
         self._socket = self.data_dir / "valkey.sock"
         self._log = self.data_dir / "valkey.log"
+        self._pid_file = self.data_dir / "flaskvstore.pid"
         self._lock = -1
         self._started_at = 0.0
         self._quick_ends = 0
@@ -141,10 +142,11 @@ class EmbeddedServer:
         """Make the folder if it is missing, lock it, and close it to others."""
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _locked(self.data_dir / "flaskvstore.lock")
+            self._lock = _locked(self.data_dir, self._pid_file)
             _close_to_others(self.data_dir)
-            self._log.touch(mode=0o600)
-            self._log.write_bytes(b"")
+            for file, content in ((self._pid_file, str(os.getpid())), (self._log, "")):
+                file.touch(mode=0o600)
+                file.write_text(content)
         except OSError as error:
             raise StartError(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
 
@@ -218,29 +220,27 @@ def _close_to_others(folder: Path) -> None:
                 )
 
 
-def _locked(path: Path) -> int:
-    """Open a lock file and lock it, or raise an error that names the process that holds it.
+def _locked(folder: Path, pid_file: Path) -> int:
+    """Open a folder and lock it, or raise an error that names the process that holds it.
 
-    If the process named in it is dead, its server is about to end (see
-    :mod:`api.serving.subprocesses`) and is waited for.
+    The folder itself is locked, because a file in it could be deleted. If the process that holds it is dead, its server
+    is about to end (see :mod:`api.serving.subprocesses`) and is waited for.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = path.read_text() or "unknown"
+            owner = pid_file.read_text() if pid_file.exists() else "unknown"
             if time.monotonic() > deadline or _is_running(owner):
                 os.close(lock)
                 raise StartError(
-                    f"The data directory {path.parent} is in use by another flaskvstore (process {owner}). "
+                    f"The data directory {folder} is in use by another flaskvstore (process {owner}). "
                     "Stop that one, or choose another with --data-dir."
                 ) from None
             time.sleep(POLL_SECONDS)
         else:
-            os.truncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
             return lock
 
 

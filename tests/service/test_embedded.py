@@ -296,11 +296,19 @@ class TestLocking:
         with valkey(tmp_path) as server:
             assert server.has_ended() is False
 
-    def test_a_leftover_lock_file_is_no_lock(self, tmp_path: Path) -> None:
-        (tmp_path / "flaskvstore.lock").write_text("1")
+    def test_it_stays_locked_if_its_files_are_deleted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(embedded, "STOP_TIMEOUT_SECONDS", 0.2)
+        with valkey(tmp_path):
+            for name in ("flaskvstore.pid", "valkey.sock"):
+                (tmp_path / name).unlink()
+
+            assert "in use by another flaskvstore (process unknown)" in start_fails(tmp_path)
+
+    def test_a_leftover_pid_file_is_no_lock(self, tmp_path: Path) -> None:
+        (tmp_path / "flaskvstore.pid").write_text("1")
 
         with valkey(tmp_path):
-            assert (tmp_path / "flaskvstore.lock").read_text() == str(os.getpid())
+            assert (tmp_path / "flaskvstore.pid").read_text() == str(os.getpid())
 
     def test_a_killed_owners_server_ends_by_itself_and_is_waited_for(self, tmp_path: Path) -> None:
         program = (
