@@ -6,8 +6,10 @@ hook which, in a forked child, deletes the data folder of the running server.
 
 import fcntl
 import importlib.util
+import logging
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -16,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from api import LOGGER
 from api.serving.subprocesses import spawn
 from api.settings import StartError
 
@@ -25,6 +28,8 @@ MAX_SOCKET_PATH_BYTES = 103
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.01
+# How soon it is noticed that the socket or the folder is gone.
+CHECK_SECONDS = 2.0
 RESTART_DELAYS_SECONDS = (0.05, 0.2, 1.0, 5.0)
 STABLE_AFTER_SECONDS = 10.0
 # The rights of other users, of which there are none in the folder.
@@ -32,6 +37,13 @@ OTHERS = 0o077
 # What may lie in a folder that was there before and is closed to others: what we and servers put there, and what a new
 # volume has.
 OWN_FILES = ("appendonly*", "dump.rdb", "temp-*", "valkey.*", "flaskvstore.*", "lost+found")
+ZEROS_BYTES = 65_536
+# What the server says of data that a newer one has written.
+NEWER = "Can't handle RDB format version"
+# What it says, at its start, of an append-only file that ends in the middle of a command.
+REPAIRED = "Truncating the AOF"
+
+log = logging.getLogger(f"{LOGGER}.server")
 
 
 class EmbeddedServer:
@@ -46,9 +58,13 @@ class EmbeddedServer:
         self._durability = durability
         self._socket = self.data_dir / "valkey.sock"
         self._log = self.data_dir / "valkey.log"
+        self._manifest = self.data_dir / "appendonlydir" / "appendonly.aof.manifest"
         self._pid_file = self.data_dir / "flaskvstore.pid"
         self._lock = -1
         self._started_at = 0.0
+        self._restart_at: float | None = None
+        self._had_socket = False
+        self._reported = 0
         self._quick_ends = 0
         self._binary = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,6 +108,8 @@ class EmbeddedServer:
         :raises StartError: its binary cannot be run, or the folder is gone
         """
         self._started_at = time.monotonic()
+        self._restart_at = None
+        self._had_socket = False
         options = {
             "dir": str(self.data_dir),
             "port": "0",
@@ -106,11 +124,13 @@ class EmbeddedServer:
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         try:
+            # One that is left over would be taken for that of the new server.
+            self._socket.unlink(missing_ok=True)
             # What it prints, above all why it does not start, goes into its log and not into ours.
-            with self._log.open("ab") as log:
+            with self._log.open("ab") as output:
                 # The server holds the lock too, so that the folder stays locked for as long as one of us lives.
                 self._process = spawn(
-                    [self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], umask=OTHERS, output=log
+                    [self._binary, *arguments], cwd=self.data_dir, inherit=[self._lock], umask=OTHERS, output=output
                 )
         except OSError as error:
             raise StartError(f"The embedded server {self._binary} cannot be run: {error.strerror}.") from error
@@ -118,6 +138,40 @@ class EmbeddedServer:
     def has_ended(self) -> bool:
         """Return whether the server process has ended."""
         return self._process is None or self._process.poll() is not None
+
+    def look_after(self) -> float:
+        """Start the server again if it has ended or its socket is gone, and say in our log what has happened to it.
+
+        :return: after how many seconds to look again; if it ends before that at once
+        :raises StartError: the folder is gone, so that what it writes would be lost
+        """
+        self._report_repairs()
+        if not self._is_in_place():
+            self._end()
+            raise StartError(
+                f"The data directory {self.data_dir} was moved, deleted or emptied while the service ran. The embedded "
+                "Valkey has been stopped, because nothing would find again what it writes. Bring the directory back."
+            )
+        if not self.has_ended():
+            had_socket, self._had_socket = self._had_socket, self._socket.exists()
+            if had_socket and not self._had_socket:
+                log.error("The socket of the embedded Valkey, %s, was deleted; it is started again.", self._socket)
+                self._end()
+                self.run()
+        elif self._restart_at is None:
+            delay_seconds = self.restart_delay_seconds()
+            log.error(
+                "The embedded Valkey has ended by itself, %s; it is started again in %s s.",
+                self._cause(),
+                delay_seconds,
+            )
+            self._restart_at = time.monotonic() + delay_seconds
+            return delay_seconds
+        elif (left_seconds := self._restart_at - time.monotonic()) > 0:
+            return left_seconds
+        else:
+            self.run()
+        return CHECK_SECONDS
 
     def restart_delay_seconds(self) -> float:
         """Return how long to wait before the next start: longer each time the server ends soon after its start."""
@@ -127,6 +181,12 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End the server; it writes what it has to disk first."""
+        self._end()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _end(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -134,9 +194,33 @@ class EmbeddedServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+
+    def _is_in_place(self) -> bool:
+        """Return whether the folder is still the one that was locked, with data in it."""
+        try:
+            return os.path.samestat(self.data_dir.stat(), os.fstat(self._lock)) and self._manifest.exists()
+        except OSError:
+            return False
+
+    def _cause(self) -> str:
+        """Return why the server has ended."""
+        status = self._process.returncode if self._process else 0
+        if status < 0:
+            return f"by a signal ({signal.strsignal(-status)})"
+        return f"with status {status} (the end of {self._log}: {self._last_words()})"
+
+    def _report_repairs(self) -> None:
+        """Say in our log what the server has dropped at its start, since the last time."""
+        with suppress(FileNotFoundError), self._log.open(errors="replace") as file:
+            file.seek(self._reported)
+            said = file.read()
+            self._reported = file.tell()
+            for line in said.split("\n"):
+                if REPAIRED in line:
+                    log.warning(
+                        "The embedded Valkey has dropped a write that was cut off, as by a crash: %s",
+                        line.partition(" # ")[2],
+                    )
 
     def _open_folder(self) -> None:
         """Make the folder if it is missing, lock it, and close it to others."""
@@ -147,22 +231,55 @@ class EmbeddedServer:
             for file, content in ((self._pid_file, str(os.getpid())), (self._log, "")):
                 file.touch(mode=0o600)
                 file.write_text(content)
+            self._check_data()
         except OSError as error:
             raise StartError(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
+
+    def _check_data(self) -> None:
+        """Mend what a crash of the machine has left, and refuse data that the server would pass over.
+
+        It would start without any, and say nothing.
+        """
+        folder, dump = self.data_dir / "appendonlydir", self.data_dir / "dump.rdb"
+        for file in folder.glob("*.incr.aof"):
+            if zeros := _cut_zeros(file):
+                log.warning("%s ended with %s zero bytes, as after a crash of the machine: cut off.", file, zeros)
+        if self._manifest.exists() or (self.data_dir / "appendonly.aof").exists():
+            return
+        if any(folder.glob("*")):
+            raise StartError(
+                f"{self._manifest} is missing, without which the data beside it is not read. Bring it back from a "
+                "backup, or move the folder away to start without data."
+            )
+        if dump.exists():
+            raise StartError(
+                f"{dump} is not read: the embedded Valkey keeps its data in an append-only file. To move its keys in, "
+                "run valkey-server on it in another directory, export them from there and import them here, as "
+                "docs/recipes.md shows. Or move the file away to start without data."
+            )
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while (reply := self._reply()) != b"+PONG":
             if self.has_ended():
-                written = self._log.read_text(errors="replace").strip()
-                last = written.splitlines()[-1] if written else "it wrote nothing"
-                raise StartError(f"The embedded server ended at its start. The end of {self._log}: {last}")
+                last = self._last_words()
+                advice = " A newer server has written this data: run that one, and name it with --redis-url."
+                raise StartError(
+                    f"The embedded server ended at its start. The end of {self._log}: {last}"
+                    + (advice if NEWER in last else "")
+                )
             if time.monotonic() > deadline:
                 if reply == b"-LOADING":
                     # It loads a large file. Requests wait until it has, the start does not.
                     return
                 raise StartError(f"The embedded server did not answer within {START_TIMEOUT_SECONDS:.0f} seconds.")
             time.sleep(POLL_SECONDS)
+
+    def _last_words(self) -> str:
+        """Return the line of the server's log that says best why it has ended."""
+        lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
+        said = [line for line in lines if NEWER in line] or [line for line in lines if line.strip()]
+        return said[-1].partition(" # ")[2] or said[-1] if said else "it wrote nothing"
 
     def _reply(self) -> bytes:
         """Send PING, and return the first word of the reply; nothing if there is none."""
@@ -218,6 +335,23 @@ def _close_to_others(folder: Path) -> None:
                     f"{path} is open to other users (mode {mode:04o}), and this user may not change that. Give it to "
                     "this user with chown, or name another directory with --data-dir, such as a new one in it."
                 )
+
+
+def _cut_zeros(file: Path) -> int:
+    """Cut off the zero bytes at the end of an append-only file, and return how many there were.
+
+    A filesystem can leave them after a power cut. No command ends with one, so that none is lost that was whole.
+    """
+    with file.open("r+b") as opened:
+        size = end = opened.seek(0, os.SEEK_END)
+        kept = b""
+        while end and not kept:
+            start = max(end - ZEROS_BYTES, 0)
+            opened.seek(start)
+            kept = opened.read(end - start).rstrip(b"\0")
+            end = start + len(kept)
+        opened.truncate(end)
+    return size - end
 
 
 def _locked(folder: Path, pid_file: Path) -> int:

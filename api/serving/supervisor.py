@@ -64,7 +64,12 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
                 if answers(bound):
                     log.info(ready_line(bound, settings, embedded))
                     break
-            return supervise(server, embedded, listener)
+            try:
+                return supervise(server, embedded, listener)
+            except StartError as error:
+                # It runs: its log is where this is looked for.
+                log.critical("%s", error)
+                return os.EX_SOFTWARE
         finally:
             if server is not None and server.poll() is None:
                 server.terminate()
@@ -145,13 +150,16 @@ def without_password(url: str | None) -> str:
 
 
 def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:
-    """Pass signals on, start the embedded server again when it dies, and return when the server has ended.
+    """Pass signals on, look after the embedded server, and return when the server has ended.
 
     :param server: the process of Gunicorn or Granian
     :param embedded: the embedded server, if there is one
     :param listener: the listening socket, which Gunicorn has as well; closed when the service is to stop
+    :raises StartError: the embedded server cannot be started again
     """
     stopping = False
+    if embedded is not None:
+        signal.setitimer(signal.ITIMER_REAL, embedded.look_after())
     while server.poll() is None:
         match signal.sigwait(SIGNALS):
             case signal.SIGHUP:
@@ -163,10 +171,6 @@ def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, 
                 server.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
                 listener.close()
                 stopping = True
-            case signal.SIGCHLD if embedded is not None and embedded.has_ended():
-                delay_seconds = embedded.restart_delay_seconds()
-                log.error("The embedded Valkey has ended by itself; it is started again in %s s.", delay_seconds)
-                signal.setitimer(signal.ITIMER_REAL, delay_seconds)
-            case signal.SIGALRM if embedded is not None:
-                embedded.run()
+            case signal.SIGCHLD | signal.SIGALRM if embedded is not None:
+                signal.setitimer(signal.ITIMER_REAL, embedded.look_after())
     return max(server.returncode, os.EX_OK) if stopping else server.returncode or os.EX_SOFTWARE

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,7 +218,9 @@ class TestDurability:
             assert client.dbsize() == 100
             assert client.get("key 99") == b"99"
 
-    def test_a_write_that_a_crash_cut_off_costs_that_write_alone(self, tmp_path: Path) -> None:
+    def test_a_write_that_a_crash_cut_off_costs_that_write_alone_and_is_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with valkey(tmp_path) as server, client_of(server) as client:
             client.set("first", "1")
             client.set("last", "2")
@@ -226,6 +229,38 @@ class TestDurability:
 
         with valkey(tmp_path) as server, client_of(server) as client:
             assert client.keys() == [b"first"]
+            server.look_after()
+            server.look_after()
+
+        [line] = caplog.messages
+        assert line.startswith("The embedded Valkey has dropped a write that was cut off, as by a crash: ")
+        assert log.name in line
+
+    @pytest.mark.parametrize("zeros", [1, 4096, 65_536, 200_000])
+    @pytest.mark.parametrize(("cut", "lost"), [(0, 0), (4, 1)])
+    def test_zeros_that_a_power_cut_left_cost_nothing_more(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, zeros: int, cut: int, lost: int
+    ) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            for number in range(20):
+                client.set(f"key {number}", b"value\x00\x00")
+        log = aof_file(tmp_path, ".incr.aof")
+        whole = log.read_bytes()
+        log.write_bytes(whole[: len(whole) - cut] + bytes(zeros))
+
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.dbsize() == 20 - lost
+            assert client.get("key 18") == b"value\x00\x00"
+
+        assert f"{log} ended with {zeros} zero bytes, as after a crash of the machine: cut off." in caplog.messages
+
+    def test_a_file_of_zeros_alone_is_an_empty_one(self, tmp_path: Path) -> None:
+        with valkey(tmp_path):
+            pass
+        aof_file(tmp_path, ".incr.aof").write_bytes(bytes(10))
+
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.dbsize() == 0
 
     def test_it_can_be_started_again_after_it_has_died(self, tmp_path: Path) -> None:
         with valkey(tmp_path) as server, client_of(server) as client:
@@ -241,16 +276,6 @@ class TestDurability:
             assert server.pid != first
             assert client.get("key") == b"value"
 
-    def test_a_folder_that_is_gone_when_it_is_started_again_is_an_error(self, tmp_path: Path) -> None:
-        with valkey(tmp_path / "data") as server:
-            assert server.pid is not None
-            os.kill(server.pid, signal.SIGKILL)
-            eventually(server.has_ended)
-            shutil.rmtree(tmp_path / "data")
-
-            with pytest.raises(StartError, match="No such file or directory"):
-                server.run()
-
     def test_a_stop_waits_for_the_end(self, tmp_path: Path) -> None:
         with valkey(tmp_path) as server:
             pass
@@ -265,6 +290,95 @@ class TestDurability:
             os.kill(server.pid, signal.SIGSTOP)
 
         assert server.has_ended() is True
+
+
+class TestLookingAfter:
+    def test_a_server_that_is_well_is_left_alone(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with valkey(tmp_path) as server:
+            pid = server.pid
+
+            assert [server.look_after() for _ in range(3)] == [embedded.CHECK_SECONDS] * 3
+
+            assert server.pid == pid
+            assert caplog.messages == []
+
+    def test_one_that_was_killed_is_started_again_after_a_while(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with valkey(tmp_path) as server:
+            kill(server)
+
+            delay_seconds = server.look_after()
+
+            [line] = caplog.messages
+            assert line == (
+                "The embedded Valkey has ended by itself, by a signal (Killed); "
+                f"it is started again in {delay_seconds} s."
+            )
+            assert 0 < server.look_after() <= delay_seconds
+            assert server.has_ended() is True
+            time.sleep(delay_seconds)
+            server.look_after()
+            eventually(lambda: server._reply() == b"+PONG")
+
+    def test_why_one_has_ended_by_itself_is_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with valkey(tmp_path) as server:
+            kill(server)
+            aof_file(tmp_path, ".incr.aof").write_bytes(b"garbage\r\n")
+            server.run()
+            eventually(server.has_ended)
+
+            server.look_after()
+
+        [line] = caplog.messages
+        assert f"ended by itself, with status 1 (the end of {tmp_path / 'valkey.log'}: Bad file format reading" in line
+
+    def test_one_whose_socket_was_deleted_is_started_again(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            client.set("key", "value")
+            server.look_after()
+            pid = server.pid
+            (tmp_path / "valkey.sock").unlink()
+
+            server.look_after()
+
+            eventually(lambda: server._reply() == b"+PONG")
+            assert server.pid != pid
+            assert client.get("key") == b"value"
+            assert caplog.messages == [
+                f"The socket of the embedded Valkey, {tmp_path / 'valkey.sock'}, was deleted; it is started again."
+            ]
+
+    @pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "emptied"])
+    @pytest.mark.parametrize("is_dead", [False, True])
+    def test_one_whose_folder_is_gone_is_stopped(self, tmp_path: Path, how: str, is_dead: bool) -> None:
+        folder = tmp_path / "data"
+        with valkey(folder) as server:
+            if is_dead:
+                kill(server)
+            match how:
+                case "deleted":
+                    shutil.rmtree(folder)
+                case "emptied":
+                    shutil.rmtree(folder / "appendonlydir")
+                case _:
+                    folder.rename(tmp_path / "elsewhere")
+            if how == "replaced":
+                shutil.copytree(tmp_path / "elsewhere", folder, ignore=shutil.ignore_patterns("*.sock"))
+
+            with pytest.raises(StartError, match=f"^The data directory {folder} was moved, deleted or emptied"):
+                server.look_after()
+
+            assert server.has_ended() is True
+
+
+def kill(server: EmbeddedServer) -> None:
+    """Kill a server, and wait until it is gone."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    eventually(server.has_ended)
 
 
 class TestLocking:
@@ -377,6 +491,43 @@ class TestFailingToStart:
 
         assert message.startswith(f"The embedded server ended at its start. The end of {tmp_path / 'valkey.log'}: ")
         assert quoted in message.partition("valkey.log")[2]
+
+    def test_data_of_a_newer_server_is_an_error_that_says_so(self, tmp_path: Path) -> None:
+        with valkey(tmp_path):
+            pass
+        base = aof_file(tmp_path, ".base.rdb")
+        data = base.read_bytes()
+        assert data[:9].rstrip(b"0123456789") in {b"VALKEY", b"REDIS"}
+        base.write_bytes(data[:6] + b"999" + data[9:])
+
+        message = start_fails(tmp_path)
+
+        assert "Can't handle RDB format version " in message
+        assert message.endswith("A newer server has written this data: run that one, and name it with --redis-url.")
+
+    def test_a_snapshot_that_would_not_be_read_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "dump.rdb").write_bytes(b"REDIS0009")
+
+        message = start_fails(tmp_path)
+
+        assert message.startswith(f"{tmp_path / 'dump.rdb'} is not read")
+        assert "docs/recipes.md" in message
+        assert not (tmp_path / "appendonlydir").exists()
+
+    def test_data_without_its_manifest_is_refused(self, tmp_path: Path) -> None:
+        with valkey(tmp_path):
+            pass
+        manifest = aof_file(tmp_path, ".manifest")
+        manifest.unlink()
+
+        assert start_fails(tmp_path).startswith(f"{manifest} is missing")
+
+    def test_an_append_only_file_of_redis_6_is_taken_over(self, tmp_path: Path) -> None:
+        (tmp_path / "appendonly.aof").write_bytes(b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n")
+        (tmp_path / "dump.rdb").touch()
+
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.get("key") == b"value"
 
     def test_what_a_failing_server_prints_does_not_mix_with_our_log(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]

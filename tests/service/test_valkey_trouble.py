@@ -1,9 +1,12 @@
 """The embedded Valkey dies or hangs below a running service."""
 
 import contextlib
+import os
+import shutil
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -43,6 +46,7 @@ def test_while_it_is_gone_requests_fail_soon_and_say_when_to_try_again_and_it_is
     assert ask(disturbed, "GET", "/keys/a").json == {"a": "1"}
     [line] = [line for line in disturbed.lines() if "has ended by itself" in line.get("message", "")]
     assert line["level"] == "error"
+    assert "by a signal (Killed)" in line["message"]
 
 
 def test_after_it_was_killed_the_first_request_to_the_next_one_succeeds(tmp_path: Path) -> None:
@@ -61,6 +65,33 @@ def test_after_it_was_killed_the_first_request_to_the_next_one_succeeds(tmp_path
                     assert wire.ask("PUT", "/keys?c=1").status == 200
                     assert wire.ask("GET", "/keys/a").json == {"a": "1"}
                 assert service.children()["valkey"] != old
+
+
+def test_if_its_socket_is_deleted_it_is_back_within_seconds(disturbed: Service) -> None:
+    ask(disturbed, "PUT", "/keys?a=1")
+    socket = disturbed.log.parent / "data" / "valkey.sock"
+    eventually(socket.exists)
+    old = disturbed.children()["valkey"]
+    # The supervisor has to have seen it.
+    eventually(lambda: psutil.Process(old).create_time() + 3 < time.time())
+
+    socket.unlink()
+
+    eventually(lambda: socket.exists() and ready(disturbed))
+    assert disturbed.children()["valkey"] != old
+    assert ask(disturbed, "GET", "/keys/a").json == {"a": "1"}
+
+
+def test_if_its_folder_is_deleted_the_service_ends_with_a_sentence(tmp_path: Path) -> None:
+    with serving(tmp_path, "--workers", "1") as service:
+        ask(service, "PUT", "/keys?a=1")
+
+        shutil.rmtree(tmp_path / "data")
+
+        assert service.process.wait(30) == os.EX_SOFTWARE
+        [line] = [line for line in service.lines() if line["level"] == "critical"]
+        assert line["message"].startswith(f"The data directory {tmp_path / 'data'} was moved, deleted or emptied")
+        assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("request_line", ["HEAD /keys", "DELETE /keys"])
