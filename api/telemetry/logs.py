@@ -1,10 +1,13 @@
 """Logging to standard output, one line for each event, as JSON or plain text."""
 
+import fcntl
 import logging
 import os
 import re
+import stat
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +17,8 @@ from api import LOGGER
 
 
 STANDARD_OUTPUT = 1
+# What may wait in a pipe for its reader, some thousand lines: the most that Linux gives by default.
+PIPE_BYTES = 1_048_576
 ABOUT_A_REQUEST = re.compile(r"(Invalid request from ip=\S+: [^:]*|Error handling request)")
 # What a terminal would take for a command, and what ends a line somewhere.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -81,9 +86,19 @@ def _escaped(text: str) -> str:
 
 
 class LineHandler(logging.Handler):
-    """Writes each line at once, by one system call."""
+    """Writes each line at once, by one system call. Drops and counts lines that nobody reads from a pipe.
+
+    A write that waited for the reader would stop all requests of a worker.
+    """
 
     formatter: JsonFormatter | TextFormatter
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._output = _open_output()
+        # The rest of a line for which there was no room: only long ones are written in parts.
+        self._rest = b""
+        self._dropped_lines = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
@@ -97,7 +112,41 @@ class LineHandler(logging.Handler):
 
         :param line: without its end
         """
-        os.write(STANDARD_OUTPUT, line + b"\n")
+        before = self._rest + self._dropped_line() if self._dropped_lines else self._rest
+        lines = before + line + b"\n"
+        try:
+            written = os.write(self._output, lines)
+        except BlockingIOError:
+            self._dropped_lines += 1
+        else:
+            self._rest = lines[written:]
+            self._dropped_lines = 0
+
+    def close(self) -> None:
+        """Close what only this handler writes to."""
+        output, self._output = self._output, STANDARD_OUTPUT
+        if output != STANDARD_OUTPUT:
+            os.close(output)
+        super().close()
+
+    def _dropped_line(self) -> bytes:
+        text = f"{self._dropped_lines} lines were dropped, because nobody read the log."
+        record = logging.LogRecord(f"{LOGGER}.log", logging.WARNING, __file__, 0, text, None, None)
+        return self.format(record).encode() + b"\n"
+
+
+def _open_output() -> int:
+    """Return a descriptor of standard output that never waits if that is a pipe (Linux).
+
+    A pipe is opened anew, because O_NONBLOCK on the descriptor at hand would hold for all programs that share it.
+    """
+    with suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(STANDARD_OUTPUT).st_mode):
+            output = os.open(f"/proc/self/fd/{STANDARD_OUTPUT}", os.O_WRONLY | os.O_NONBLOCK)
+            with suppress(OSError):
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            return output
+    return STANDARD_OUTPUT
 
 
 def log_request(fields: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,7 +15,7 @@ import pytest
 
 from resources.media_types import NDJSON
 from tests.support.clients import JSON, Answer, Ask, put_json, target_of
-from tests.support.services import Service, eventually, ready, serving
+from tests.support.services import PROGRAM, Service, environment, eventually, ready, serving
 from tests.support.stores import fill
 from tests.support.wire import LARGE, Cut, Wire
 
@@ -538,3 +540,35 @@ class TestLog:
             (line.get("logger"), line["level"]) == (logger, level) and text in str(line["message"])
             for line in service.lines()
         )
+
+
+def test_a_log_that_nobody_reads_stops_no_request_and_lacks_no_count(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    command = [str(PROGRAM), "serve", "--bind", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), "--workers", "1"]
+    with subprocess.Popen(command, stdout=writer, env=environment()) as process:
+        written = b""
+        while b"listens on" not in written:
+            written += os.read(reader, 65_536)
+        found = re.search(rb"listens on http://127.0.0.1:(\d+)", written)
+        assert found is not None
+        full = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+        for size in (4_096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(full, b"\n" * size)
+
+        with Wire(int(found[1])) as wire:
+            for _ in range(50):
+                assert wire.ask("GET", "/keys").status == 200
+            os.set_blocking(reader, False)
+            with contextlib.suppress(BlockingIOError):
+                while os.read(reader, 65_536):
+                    pass
+            wire.ask("GET", "/keys")
+
+        process.terminate()
+        assert process.wait(30) == 0
+    for end in (writer, full):
+        os.close(end)
+    with os.fdopen(reader, "rb") as rest:
+        assert b"50 lines were dropped, because nobody read the log." in rest.read()

@@ -1,8 +1,11 @@
 """Log lines: their fields, and what is never in them."""
 
+import fcntl
 import json
 import logging
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from redis import Redis
 from api.app import create_app
 from api.serving import embedded
 from api.settings import Settings
-from api.telemetry.logs import REQUEST_FIELDS, JsonFormatter, TextFormatter, logging_config
+from api.telemetry import logs
+from api.telemetry.logs import REQUEST_FIELDS, JsonFormatter, LineHandler, TextFormatter, logging_config
 from tests.support.clients import Ask, in_process, put_json
 from tests.support.contract import Contract
 from tests.support.services import valkey
@@ -183,3 +187,76 @@ def test_nor_are_they_if_the_server_has_disabled_commands(
     logged = "\n".join(JsonFormatter().format(each) for each in caplog.records)
     assert "store_fault: unknown command 'SET'\"" in logged
     assert "hidden" not in logged
+
+
+class TestPipe:
+    """Lines that nobody reads from a pipe are dropped and counted."""
+
+    @pytest.fixture
+    def pipe(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+        ends = os.pipe()
+        monkeypatch.setattr(logs, "STANDARD_OUTPUT", ends[1])
+        yield ends
+        for end in ends:
+            os.close(end)
+
+    @pytest.fixture
+    def handler(self, pipe: tuple[int, int]) -> Iterator[LineHandler]:
+        handler = LineHandler()
+        handler.setFormatter(JsonFormatter())
+        yield handler
+        handler.close()
+
+    @pytest.mark.parametrize("length", [100, 4_096, 10_000])
+    def test_they_are_counted_when_somebody_reads_again_and_none_is_cut(
+        self, pipe: tuple[int, int], handler: LineHandler, length: int
+    ) -> None:
+        sent = 2 * logs.PIPE_BYTES // length
+        for number in range(sent):
+            handler.emit(record(f"{number}".ljust(length)))
+        before = os.read(pipe[0], 2 * logs.PIPE_BYTES)
+
+        handler.emit(record("again"))
+
+        *first, counted, last = (before + os.read(pipe[0], 2 * logs.PIPE_BYTES)).splitlines()
+        assert [int(json.loads(line)["message"]) for line in first] == list(range(len(first)))
+        assert 0 < len(first) < sent
+        assert json.loads(counted)["level"] == "warning"
+        assert json.loads(counted)["message"] == (
+            f"{sent - len(first)} lines were dropped, because nobody read the log."
+        )
+        assert json.loads(last)["message"] == "again"
+
+    def test_they_are_counted_once(self, pipe: tuple[int, int], handler: LineHandler) -> None:
+        for _ in range(2 * logs.PIPE_BYTES // 1_000):
+            handler.emit(record("x" * 1_000))
+        os.read(pipe[0], 2 * logs.PIPE_BYTES)
+
+        for _ in range(3):
+            handler.emit(record("again"))
+
+        assert os.read(pipe[0], 2 * logs.PIPE_BYTES).count(b"dropped") == 1
+
+    def test_the_pipe_of_others_still_waits(self, pipe: tuple[int, int], handler: LineHandler) -> None:
+        handler.emit(record("line"))
+
+        assert not fcntl.fcntl(pipe[1], fcntl.F_GETFL) & os.O_NONBLOCK
+
+    def test_a_handler_closes_what_it_has_opened_and_goes_on(self, pipe: tuple[int, int], handler: LineHandler) -> None:
+        opened = handler._output
+        handler.close()
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened)
+        handler.emit(record("last"))
+        assert b"last" in os.read(pipe[0], 1_000)
+
+    def test_a_pipe_that_may_not_be_opened_is_written_to_as_it_is(
+        self, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> int:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "open", refuse)
+
+        assert LineHandler()._output == pipe[1]
