@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, request
 from flask_restx import Api
+from flask_restx.representations import output_json
 from flask_restx.swagger import extract_path
 
 from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
@@ -99,6 +100,15 @@ def add_examples(responses: dict[str, dict[str, Any]]) -> None:
         response["schema"] = {"allOf": [{"$ref": f"#/definitions/{PROBLEM.name}"}], "example": document}
 
 
+def document_response(document: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
+    """Return the response with the document, which caches have to ask for each time, by its ETag."""
+    response: Response = output_json(document, status, headers)
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
 def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
     """Serve the document at `/swagger.json` and its page at `/`.
 
@@ -115,6 +125,7 @@ def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
         authorizations=AUTHORIZATIONS,
         security=list(AUTHORIZATIONS) if with_tokens else None,
     )
+    api.representation(JSON)(document_response)
     api.documentation(documentation_page)
     register_page_files(app)
     for model in MODELS:

@@ -17,8 +17,12 @@ SECURITY_HEADERS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
 POLICY_HEADER = "Content-Security-Policy"
-# For answers without a policy of their own.
-NOTHING = (POLICY_HEADER, "default-src 'none'; frame-ancestors 'none'")
+# For answers that do not have these headers already.
+DEFAULTS = {
+    POLICY_HEADER: "default-src 'none'; frame-ancestors 'none'",
+    # A cache would otherwise choose itself how long it keeps a health check or a 404.
+    "Cache-Control": "no-store",
+}
 CORS_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
 SENT_HEADERS = ("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id")
 READ_HEADERS = (
@@ -29,17 +33,17 @@ MAX_AGE_SECONDS = 600
 
 
 def register_security_headers(app: Flask) -> None:
-    """Add the security headers to every answer.
+    """Add the security headers to every answer, and forbid caches to keep it if it says nothing of them.
 
     In WSGI, where headers are a plain list, and not one by one in Werkzeug's kind of list.
-
     """
     inner = app.wsgi_app
 
     def secured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            policy = [] if POLICY_HEADER in dict(headers) else [NOTHING]
-            return start_response(status, [*headers, *SECURITY_HEADERS, *policy], *exc_info)
+            given = dict(headers)
+            defaults = [default for default in DEFAULTS.items() if default[0] not in given]
+            return start_response(status, [*headers, *SECURITY_HEADERS, *defaults], *exc_info)
 
         return inner(environ, start)
 

@@ -233,6 +233,32 @@ class TestApi8SecurityMisconfiguration:
             assert len(answer.headers.getlist("Content-Security-Policy")) == 1
             assert "unsafe" not in answer.headers["Content-Security-Policy"]
 
+    @pytest.mark.parametrize(
+        ("call", "cached"),
+        [
+            *(("GET /keys/missing", "no-store"), ("GET /nothing", "no-store"), ("PUT /keys/a", "no-store")),
+            *(("GET /health/live", "no-store"), ("HEAD /health/ready", "no-store"), ("GET /keys?limit=x", "no-store")),
+            *(("GET /", "no-cache"), ("GET /swagger.json", "no-cache"), ("GET /swaggerui/start.js", "no-cache")),
+            *(("GET /keys", "no-cache"), ("HEAD /keys", "no-cache")),
+        ],
+    )
+    def test_every_answer_tells_caches_not_to_keep_it_or_to_ask_each_time(
+        self, ask: Ask, owner: Mapping[str, str], call: str, cached: str
+    ) -> None:
+        method, target = call.split()
+
+        answer = ask(method, target, b"", owner)
+
+        assert answer.headers.getlist("Cache-Control") == [cached]
+
+    @pytest.mark.parametrize("target", ["/", "/swagger.json", "/swaggerui/start.js"])
+    def test_the_documentation_is_sent_once_and_then_checked_by_its_etag(self, ask: Ask, target: str) -> None:
+        tag = ask("GET", target).headers["ETag"]
+
+        again = ask("GET", target, b"", {"If-None-Match": tag})
+
+        assert (again.status, again.body) == (304, b"")
+
     def test_a_value_is_neither_guessed_at_nor_run(self, ask: Ask, owner: Mapping[str, str]) -> None:
         ask("PUT", "/keys/a", b"<script>alert(1)</script>", owner)
 
