@@ -1,12 +1,15 @@
 """Bodies of answers: encoded once, whole when they are small and as a stream when they are not."""
 
+import socket
+import struct
 from collections.abc import Generator, Iterable, Iterator
-from itertools import chain
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 import orjson
-from flask import Response
+from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from models.entry import values_to_json
@@ -16,6 +19,8 @@ from resources.media_types import JSON
 
 # A list up to this size is sent whole, with its Content-Length.
 WHOLE_BYTES = 64 * 1024
+# For SO_LINGER: close a connection as usual, or by a reset.
+CLOSE, RESET = struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)
 
 
 class BytesResponse(Response):
@@ -77,17 +82,21 @@ class LimitedStream:
     :param head: its start
     :param rest: what comes after, some at a time
     :param limiter: counts those of this worker
+    :param environ: the request
     :raises TooManyLists: as many as allowed are being sent already
     """
 
-    def __init__(self, head: bytes, rest: Generator[bytes], limiter: StreamLimiter) -> None:
+    def __init__(self, head: bytes, rest: Generator[bytes], limiter: StreamLimiter, environ: WSGIEnvironment) -> None:
         limiter.acquire()
-        self._chunks = chain([head], rest)
+        self._head = head
         self._rest = rest
         self._limiter: StreamLimiter | None = limiter
+        self._environ = environ
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
+        with reset_unless_complete(self._environ):
+            yield self._head
+            yield from self._rest
 
     def close(self) -> None:
         """Release what the list is read from, and make room for another list."""
@@ -97,11 +106,34 @@ class LimitedStream:
             self._rest.close()
 
 
+@contextmanager
+def reset_unless_complete(environ: WSGIEnvironment) -> Iterator[None]:
+    """End the connection by a reset if a stream over HTTP/1.0 breaks off, even if this process is killed.
+
+    HTTP/1.0 has no last chunk: a stream is complete when its connection is closed.
+
+    :param environ: the request
+    """
+    # Granian does not hand over its connection.
+    connection: socket.socket | None = environ.get("gunicorn.socket")
+    if connection is None or environ["SERVER_PROTOCOL"] != "HTTP/1.0":
+        yield
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    try:
+        yield
+    except BaseException:
+        # Before Gunicorn ends it in the usual way.
+        connection.close()
+        raise
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE)
+
+
 def list_response(chunks: Generator[bytes], media_type: str, limiter: StreamLimiter) -> BytesResponse:
     """Return a list of any length.
 
     Its start is read before anything is sent, so that a store that is down gives an error and not half an answer. If it
-    fails later the stream breaks off without its last chunk.
+    fails later the stream breaks off without its last chunk, or by a reset over HTTP/1.0.
 
     :param chunks: the body, some at a time
     :param media_type: its media type
@@ -112,7 +144,8 @@ def list_response(chunks: Generator[bytes], media_type: str, limiter: StreamLimi
     for chunk in chunks:
         head += chunk
         if len(head) > WHOLE_BYTES:
-            return cached(BytesResponse(LimitedStream(bytes(head), chunks, limiter), content_type=media_type))
+            stream = LimitedStream(bytes(head), chunks, limiter, request.environ)
+            return cached(BytesResponse(stream, content_type=media_type))
     return cached(BytesResponse(bytes(head), content_type=media_type))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from resources.media_types import NDJSON
 from tests.support.clients import JSON, Answer, Ask, put_json, target_of
-from tests.support.services import PROGRAM, Service, environment, eventually, ready, serving
+from tests.support.services import PROGRAM, Service, environment, eventually, kill, ready, serving, workers
 from tests.support.stores import fill
 from tests.support.wire import LARGE, Cut, Wire
 
@@ -306,6 +306,27 @@ class TestListings:
 
         assert (status, headers["Transfer-Encoding"], headers["Content-Type"]) == (200, "chunked", media_type)
         assert len(received) < sum(map(len, LARGE.values()))
+        eventually(lambda: ready(own))
+
+    @pytest.mark.parametrize("media_type", ["application/json", NDJSON])
+    @pytest.mark.parametrize("killed", ["valkey", "worker"])
+    @pytest.mark.gunicorn("Granian ends a stream that failed as if it were whole")
+    def test_one_that_breaks_over_http_1_0_ends_with_a_reset(self, own: Service, media_type: str, killed: str) -> None:
+        eventually(lambda: ready(own))
+        fill(own, LARGE)
+        url = f"http://127.0.0.1:{own.port}/keys"
+        curl = ["curl", "--http1.0", "--silent", "--fail", "-H", f"Accept: {media_type}", url]
+        with subprocess.Popen(curl, stdout=subprocess.PIPE) as reading:
+            assert reading.stdout
+            received = len(reading.stdout.read(1024))
+
+            for pid in [own.children()["valkey"]] if killed == "valkey" else workers(own):
+                kill(pid)
+            received += len(reading.stdout.read())
+
+        # 56: failure in receiving network data.
+        assert reading.returncode == 56
+        assert received < sum(map(len, LARGE.values()))
         eventually(lambda: ready(own))
 
     def chunks_until_cut(self, wire: Wire) -> bytes:
