@@ -8,6 +8,7 @@ from api.errors import register_error_handlers
 from api.openapi.document import register_documentation
 from api.policy.access import register_access
 from api.policy.browsers import register_cors, register_security_headers
+from api.policy.hosts import register_hosts
 from api.policy.rate_limit import register_rate_limit
 from api.settings import Settings
 from api.startup import open_tokens
@@ -41,6 +42,8 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter
+    if tokens is None and not settings.open and settings.hosts != ("*",):
+        register_hosts(app, settings.hosts or ())
     app.before_request(check_path)
     register_records(app, metrics)
     register_security_headers(app)
@@ -55,7 +58,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     api.add_namespace(keys.ns)
     api.add_namespace(health.ns)
     if proxies := settings.trusted_proxies:
-        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies)
+        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_prefix=proxies)
         app.wsgi_app = fixed  # type: ignore[method-assign]  # as Flask documents it
     return app
 

@@ -53,6 +53,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidToken: Problem(
         401, "invalid_token", "Invalid token", {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
     ),
+    http.UnknownHost: Problem(403, "unknown_host", "Unknown host"),
     errors.InsufficientScope: Problem(
         403,
         "insufficient_scope",

@@ -100,6 +100,14 @@ def origins(value: str) -> tuple[str, ...]:
     return listed
 
 
+def hosts(value: str) -> tuple[str, ...]:
+    """Read names of hosts without ports, separated by commas; ``*`` alone is every name."""
+    listed = tuple(value.lower().split(","))
+    if listed != ("*",) and not all(re.fullmatch(r"[a-z0-9_.-]*[a-z0-9]|\[[0-9a-f:.]+\]", each) for each in listed):
+        raise ValueError("*, or names such as kv.example.com, without ports and separated by commas")
+    return listed
+
+
 def yes_or_no(value: str) -> bool:
     """Read ``true`` or ``false``."""
     return one_of("true", "false")(value) == "true"

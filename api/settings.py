@@ -8,6 +8,7 @@ from typing import Any, Self
 from api.parsers import (
     Rate,
     address,
+    hosts,
     metric_prefix,
     one_of,
     origins,
@@ -88,6 +89,12 @@ class Settings:
         "Allow unauthenticated access from other machines: true or false.",
         default=False,
         parse=yes_or_no,
+    )
+    hosts: tuple[str, ...] | None = setting(
+        "The host names, separated by commas, that a service without tokens on this machine answers beside `localhost` "
+        "and 127.0.0.1; `*` for all. With tokens, and where other machines reach it, it answers all.",
+        None,
+        hosts,
     )
     rate_limit: Rate | None = setting(
         "How many requests for keys each token may send (without tokens: each client address), as NUMBER/UNIT with "

@@ -66,6 +66,16 @@ class MissingToken(RequestError):
         super().__init__("There is no token: send one in the header, as `Authorization: Bearer TOKEN`.")
 
 
+class UnknownHost(RequestError):
+    """An open service on loopback was asked under a name that is not its own."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"The host {quoted(host)} is not known here: a service without tokens is asked as localhost or 127.0.0.1. "
+            "Name another host in FLASKVSTORE_HOSTS."
+        )
+
+
 class RateLimited(RequestError):
     """A client has sent more requests than it may."""
 

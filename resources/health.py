@@ -20,13 +20,13 @@ class Liveness(StoreResource):
 
     metric_name = "live"
 
-    @answers(ns, HEALTH, "It does.", 400)
+    @answers(ns, HEALTH, "It does.", 400, 403)
     def get(self) -> BytesResponse:
         """Check that the service runs; the store is not asked."""
         parse_query()
         return json_response({"status": "ok"})
 
-    @answers(ns, None, "It does; there is no body.", 400)
+    @answers(ns, None, "It does; there is no body.", 400, 403)
     def head(self) -> BytesResponse:
         """Check that the service runs, without a body."""
         return self.get()
@@ -39,7 +39,7 @@ class Readiness(StoreResource):
 
     metric_name = "ready"
 
-    @answers(ns, HEALTH, "They would.", 400, 503)
+    @answers(ns, HEALTH, "They would.", 400, 403, 503)
     def get(self) -> BytesResponse:
         """Check that the store answers, and that the service is not about to stop."""
         parse_query()
@@ -48,7 +48,7 @@ class Readiness(StoreResource):
         self.store.ping()
         return json_response({"status": "ok"})
 
-    @answers(ns, None, "They would; there is no body.", 400, 503)
+    @answers(ns, None, "They would; there is no body.", 400, 403, 503)
     def head(self) -> BytesResponse:
         """Check that the store answers, without a body."""
         return self.get()

@@ -23,7 +23,8 @@ A key is any UTF-8 of 1 to 1,024 bytes; a value is any bytes. Values are JSON st
 bytes are not UTF-8. Every error is a problem document (RFC 9457) with a stable `code`.
 
 OPTIONS names the methods of a URL. Beside that and the operations below every URL answers 404, and every other method
-405, in the same shape. What Gunicorn refuses before it is a request (a malformed head, a request line above 8,190
+405, in the same shape. A service without tokens that listens to its own machine answers 403 under other host names than
+`localhost`, at every URL. What Gunicorn refuses before it is a request (a malformed head, a request line above 8,190
 bytes) gets Gunicorn's own page instead.
 """
 AUTHORIZATIONS = {

@@ -14,6 +14,7 @@ from api.serving.gunicorn_log import ServerLog
 from api.settings import variable_name
 from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
+from models.address import is_loopback
 from resources.extensions import IS_STOPPING, METRICS
 
 
@@ -51,12 +52,20 @@ logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
 
 
 def on_starting(_arbiter: object) -> None:
-    """Allow as many open files as there may be connections, and warn if the service is open by accident."""
+    """Allow as many open files as there may be connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + _settings.store_connections + OTHER_FILES
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-    if _settings.tokens_file is None and not _settings.open:
+
+
+def when_ready(arbiter: Any) -> None:
+    """Warn if the service is open to other machines by accident.
+
+    :param arbiter: Gunicorn's parent, which listens already
+    """
+    to_others = not all(is_loopback(listener.getsockname()) for listener in arbiter.LISTENERS)
+    if _settings.tokens_file is None and not _settings.open and to_others:
         logging.getLogger(f"{LOGGER}.server").warning(
             "There are no tokens: everybody who reaches this service may read, change and delete everything. "
             "Name a file of tokens in %s, or set %s=true if that is meant.",

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from ipaddress import ip_address
 from pathlib import Path
 
 from api import LOGGER
@@ -19,7 +18,7 @@ from api.serving.listener import drain
 from api.serving.subprocesses import spawn
 from api.settings import Settings, StartError, variable_name
 from api.startup import open_tokens
-from models.address import Address
+from models.address import Address, is_loopback
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,11 +43,9 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     tokens = open_tokens(settings.tokens_file)
     with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
         bound = Address(*listener.getsockname()[:2])
-        # `listen` has checked this: Gunicorn need not warn.
-        environ = {**environ, variable_name("open"): "true"}
         if settings.tokens_file is not None:
             # Gunicorn runs in another directory.
-            environ[variable_name("tokens_file")] = str(settings.tokens_file.absolute())
+            environ = {**environ, variable_name("tokens_file"): str(settings.tokens_file.absolute())}
         server = None
         try:
             if embedded is not None:
@@ -102,7 +99,7 @@ def listen(address: Address, *, to_everybody: bool) -> socket.socket:
     """
     try:
         family, *_, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        if not to_everybody and not ip_address(resolved[0]).is_loopback:
+        if not to_everybody and not is_loopback(resolved):
             raise StartError(
                 f"Will not listen on {address}: without tokens everybody who reaches it may read, change and delete "
                 "everything. Name a file of tokens with --tokens-file, or add --open if that is meant."

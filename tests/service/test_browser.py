@@ -38,6 +38,33 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+def test_a_page_whose_name_is_made_to_lead_here_gets_nothing(chromium: str, service: Service, served: Ask) -> None:
+    served("PUT", "/keys?word=one")
+    # A browser that leaves this to the service, as others than the newest Chromium do.
+    rebound = (
+        *OPTIONS,
+        "--host-resolver-rules=MAP evil.example 127.0.0.1",
+        "--disable-features=LocalNetworkAccessChecks",
+    )
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=rebound) as browser:
+        page = browser.new_page()
+        # What the site itself sends before its name leads here.
+        page.route("**/site", lambda route: route.fulfill(body="<p>Hello</p>", content_type="text/html"))
+        page.goto(f"http://evil.example:{service.port}/site")
+        seen = page.evaluate(
+            """async () => {
+                const get = await fetch("/keys");
+                const put = await fetch("/keys/word", {method: "PUT", body: "two"});
+                const deletion = await fetch("/keys", {method: "DELETE", headers: {"X-Forwarded-Host": "localhost"}});
+                return [get.status, await get.text(), put.status, deletion.status];
+            }"""
+        )
+
+    assert [seen[0], *seen[2:]] == [403] * 3
+    assert json.loads(seen[1])["code"] == "unknown_host"
+    assert served("GET", "/keys").json == {"word": "one"}
+
+
 def watch(page: Page, host: str, expected: Collection[int] = ()) -> list[str]:
     """Collect what goes wrong in a page, and what it asks of others than a host; some statuses may be meant."""
     faults: list[str] = []

@@ -40,10 +40,23 @@ def test_with_a_url_it_serves(tmp_path: Path, valkey_server: EmbeddedServer, con
         assert len(psutil.Process(process.pid).children()) == 2
         assert service.stop() == 0
 
-    warning, *lines = service.lines()
+    # Nothing is warned of: only this machine reaches it.
+    assert {line["route"] for line in service.lines()} >= {"/keys", "/keys/{key}"}
+
+
+def test_it_warns_if_other_machines_reach_it_without_tokens(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
+    port = free_port()
+    log = tmp_path / "gunicorn.log"
+    command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", "-b", "0.0.0.0:0", "wsgi:app"]
+    variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url)
+    with log.open("wb") as output, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
+        eventually(lambda: answers(Address("127.0.0.1", port)), 30)
+        service = Service(process, log, port)
+        assert service.stop() == 0
+
+    warning, *_ = service.lines()
     assert warning["level"] == "warning"
     assert "There are no tokens" in warning["message"]
-    assert {line["route"] for line in lines} >= {"/keys", "/keys/{key}"}
 
 
 def test_its_own_options_for_statsd_and_its_access_log_are_heeded(
@@ -77,7 +90,7 @@ def test_nothing_is_warned_of_if_it_is_meant(tmp_path: Path, valkey_server: Embe
     meant = {"FLASKVSTORE_TOKENS_FILE": str(path)} if said_by == "tokens" else {"FLASKVSTORE_OPEN": "true"}
     port = free_port()
     log = tmp_path / "gunicorn.log"
-    command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", "wsgi:app"]
+    command = [str(gunicorn()), "-b", f"0.0.0.0:{port}", "wsgi:app"]
     variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url, **meant)
     with log.open("wb") as output, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
         eventually(lambda: answers(Address("127.0.0.1", port)), 30)
