@@ -19,7 +19,7 @@ from models.store import Store
 from models.valkey.connection import connect
 from resources import health, keys
 from resources.base import check_operation
-from resources.extensions import METRICS, STORE, STREAM_LIMITER
+from resources.extensions import DELETE_ALL, METRICS, STORE, STREAM_LIMITER
 from resources.parsing.path import KeyConverter, check_path
 from resources.responses import StreamLimiter
 
@@ -36,6 +36,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     tokens = open_tokens(settings.tokens_file)
     app = Application("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
+    app.extensions[DELETE_ALL] = settings.delete_all
     app.extensions[METRICS] = metrics
     app.extensions[STORE] = store
     app.extensions[STREAM_LIMITER] = StreamLimiter(settings.max_lists)

@@ -43,6 +43,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidExpiry: Problem(400, "invalid_expiry", "Invalid expiry"),
     http.InvalidCondition: Problem(400, "invalid_condition", "Invalid condition"),
     errors.InvalidFilter: Problem(400, "invalid_filter", "Invalid filter"),
+    http.FilterRequired: Problem(400, "filter_required", "Filter required"),
     http.InvalidParameter: Problem(400, "invalid_parameter", "Invalid query parameter"),
     http.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
     http.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),

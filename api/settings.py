@@ -79,6 +79,11 @@ class Settings:
         500,
         status,
     )
+    delete_all: bool = setting(
+        "Whether `DELETE /keys` without a filter deletes every key, as `?filter=$` does, or is refused: true or false.",
+        default=True,
+        parse=yes_or_no,
+    )
     tokens_file: Path | None = setting(
         "The file with the digests of access tokens, written by `flaskvstore token create`. If it is not set, "
         "everybody may do everything.",

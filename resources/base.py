@@ -8,7 +8,7 @@ from flask_restx import Resource
 
 from models.store import Store
 from models.tokens import Token
-from resources.extensions import IS_STOPPING, STORE, STREAM_LIMITER
+from resources.extensions import DELETE_ALL, IS_STOPPING, STORE, STREAM_LIMITER
 from resources.parsing.parts import check_parts
 from resources.responses import StreamLimiter
 
@@ -69,6 +69,12 @@ class KeyResource(StoreResource):
         """How many long lists may be sent at a time."""
         limiter: StreamLimiter = current_app.extensions[STREAM_LIMITER]
         return limiter
+
+    @property
+    def may_delete_all(self) -> bool:
+        """Whether a deletion needs no filter."""
+        allowed: bool = current_app.extensions[DELETE_ALL]
+        return allowed
 
     @property
     def store(self) -> Store:

@@ -7,6 +7,15 @@ class InvalidParameter(RequestError):
     """A query parameter is unknown, given twice, or malformed."""
 
 
+class FilterRequired(RequestError):
+    """A deletion names no filter where one is required."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no filter, and FLASKVSTORE_DELETE_ALL is false: write ?filter=$ to delete all, or say which keys."
+        )
+
+
 class InvalidBody(RequestError):
     """A body cannot be read as pairs."""
 

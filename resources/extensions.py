@@ -1,6 +1,7 @@
 """Keys in `app.extensions` and in the WSGI environ; nothing is imported here, because servers read it too."""
 
 STORE = "flaskvstore.store"
+DELETE_ALL = "flaskvstore.delete_all"
 STREAM_LIMITER = "flaskvstore.stream_limiter"
 IS_STOPPING = "flaskvstore.is_stopping"
 METRICS = "flaskvstore.metrics"

@@ -8,10 +8,12 @@ from flask_restx import Namespace
 
 from models.change import UNCONDITIONAL, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
+from models.filter import EVERY_KEY
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
 from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
 from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
+from resources.errors import FilterRequired
 from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_bytes
@@ -148,10 +150,15 @@ class KeyCollection(KeyResource):
     @ns.doc(params=documented(FILTER_TO_DELETE))
     @key_answers(ns, DELETED, "They are deleted.")
     def delete(self) -> BytesResponse:
-        """Delete all keys, or those that a filter matches."""
+        """Delete all keys, or those that a filter matches.
+
+        A service with `FLASKVSTORE_DELETE_ALL=false` wants a filter; `$` matches every key.
+        """
         (pattern,) = parse_query(FILTER_TO_DELETE)
         refuse_condition()
-        return json_response({"deleted": self.store.delete_matching(pattern)})
+        if pattern is None and not self.may_delete_all:
+            raise FilterRequired
+        return json_response({"deleted": self.store.delete_matching(pattern or EVERY_KEY)})
 
 
 @ns.route("/keys/<key:key>")

@@ -62,7 +62,7 @@ def documented(*parameters: Parameter) -> dict[str, dict[str, Any]]:
 
 def _non_empty_filter(text: str) -> Filter:
     if not text:
-        raise InvalidFilter("The filter is empty: leave it out to delete every key, or say which keys to delete.")
+        raise InvalidFilter("The filter is empty: write $ to delete every key, or say which keys to delete.")
     return Filter.parse(text)
 
 
@@ -99,9 +99,7 @@ _FILTER = {
     "x-example": "wo$d",
 }
 FILTER = Parameter(name="filter", parse=Filter.parse, default=EVERY_KEY, document=_FILTER)
-FILTER_TO_DELETE = Parameter(
-    name="filter", parse=_non_empty_filter, default=EVERY_KEY, document={**_FILTER, "minLength": 1}
-)
+FILTER_TO_DELETE = Parameter(name="filter", parse=_non_empty_filter, default=None, document={**_FILTER, "minLength": 1})
 VALUES = Parameter(
     name="values",
     parse=_boolean,

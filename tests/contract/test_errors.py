@@ -73,6 +73,7 @@ class TestTheTable:
         made: dict[type[Exception], Exception] = {
             errors.PreconditionFailed: errors.PreconditionFailed(["text"]),
             http.BodyTooLarge: http.BodyTooLarge(5),
+            http.FilterRequired: http.FilterRequired(),
             http.MissingToken: http.MissingToken(),
             errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
             http.TooManyLists: http.TooManyLists(5),

@@ -192,6 +192,9 @@ class TestCompose:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
 
+    def test_no_call_without_a_filter_deletes_everything(self) -> None:
+        assert COMPOSE["flaskvstore"]["environment"]["FLASKVSTORE_DELETE_ALL"] == "false"
+
     def test_services_wait_until_those_they_need_are_healthy(self) -> None:
         needs = {name: COMPOSE[name].get("depends_on", {}) for name in COMPOSE}
         checked = {name for name in COMPOSE if "healthcheck" in COMPOSE[name]}
@@ -249,6 +252,11 @@ class TestKubernetes:
 
         assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
         assert volume["secret"]["defaultMode"] == 0o440
+
+    def test_no_call_without_a_filter_deletes_everything(self, pod: Any) -> None:
+        [service] = pod["containers"]
+
+        assert {"name": "FLASKVSTORE_DELETE_ALL", "value": "false"} in service["env"]
 
     def test_every_container_is_locked_down(self, pod: Any) -> None:
         assert pod["securityContext"] == {
