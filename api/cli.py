@@ -32,7 +32,7 @@ def main() -> None:
     help="When the embedded Valkey writes to disk: every second, or before each answer.",
 )
 @click.option("--tokens-file", metavar="FILE", help="The file of `flaskvstore token`; without it no token is needed.")
-@click.option("--open", is_flag=True, help="Allow other machines to do everything without a token.")
+@click.option("--open", is_flag=True, default=None, help="Allow other machines to do everything without a token.")
 def serve_command(**options: str | bool | None) -> None:
     """Serve the API.
 
@@ -40,7 +40,9 @@ def serve_command(**options: str | bool | None) -> None:
     that have no option.
     """
     given = {
-        variable_name(name): str(value).lower() if value is True else value for name, value in options.items() if value
+        variable_name(name): str(value).lower() if isinstance(value, bool) else value
+        for name, value in options.items()
+        if value is not None
     }
     environ = {**os.environ, **given}
     try:

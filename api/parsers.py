@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from models.address import MAX_PORT, Address
@@ -28,6 +29,13 @@ def text(value: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("text in UTF-8") from None
     return value
+
+
+def path(value: str) -> Path:
+    """Read the path of a file or a folder. An empty one would be the current folder, which nobody means."""
+    if not value:
+        raise ValueError("a path")
+    return Path(value)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

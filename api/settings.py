@@ -1,7 +1,9 @@
 """Every setting: one field each, with its type, default, unit and meaning; the README's table is held against it."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +14,7 @@ from api.parsers import (
     metric_prefix,
     one_of,
     origins,
+    path,
     rate,
     redis_url,
     seconds,
@@ -25,6 +28,13 @@ from models.errors import FlaskvstoreError
 
 
 PREFIX = "FLASKVSTORE_"
+OF_THE_CLIENT = {"FLASKVSTORE_URL", "FLASKVSTORE_TOKEN"}
+# Kubernetes sets these for each Service whose name starts with "flaskvstore":
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+OF_KUBERNETES = re.compile(
+    r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)=.*"
+    r"|(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*"
+)
 
 
 class StartError(FlaskvstoreError):
@@ -88,7 +98,7 @@ class Settings:
         "The file with the digests of access tokens, written by `flaskvstore token create`. If it is not set, "
         "everybody may do everything.",
         None,
-        Path,
+        path,
     )
     open: bool = setting(
         "Allow unauthenticated access from other machines: true or false.",
@@ -142,7 +152,7 @@ class Settings:
         one_of("gunicorn", "granian"),
     )
     workers: int = setting("The number of worker processes.", 2, whole_number(1, 256), "processes")
-    data_dir: Path = setting("The folder in which the embedded Valkey keeps its data.", Path("data"), Path)
+    data_dir: Path = setting("The folder in which the embedded Valkey keeps its data.", Path("data"), path)
     durability: str = setting(
         "When the embedded Valkey writes to disk: everysec, where a crash loses about one second of writes at most, or "
         "always, before each answer, where it loses no acknowledged write.",
@@ -155,8 +165,9 @@ class Settings:
         """Read the settings.
 
         :param environ: environment variables, of which those named ``FLASKVSTORE_*`` count
-        :raises StartError: one of them has a bad value
+        :raises StartError: one of them has a bad value, or is no setting
         """
+        refuse_unknown(environ, [variable_name(each.name) for each in fields(cls)])
         values = {}
         for each in fields(cls):
             variable = variable_name(each.name)
@@ -175,3 +186,19 @@ def variable_name(name: str) -> str:
     :param name: the field's name in :class:`Settings`
     """
     return PREFIX + name.upper()
+
+
+def refuse_unknown(environ: Mapping[str, str], known: Sequence[str]) -> None:
+    """Refuse a variable that is named as a setting and is none: a slip in a name must not open the service.
+
+    :param known: the variables of all settings
+    :raises StartError: there is one
+    """
+    for name, value in environ.items():
+        bare = name.upper().removeprefix(PREFIX)
+        if bare == name.upper() or name in known or name in OF_THE_CLIENT:
+            continue
+        if not OF_KUBERNETES.fullmatch(f"{bare}={value}"):
+            nearest = get_close_matches(bare, [other.removeprefix(PREFIX) for other in known], n=1)
+            hint = f"Did you mean {PREFIX}{nearest[0]}?" if nearest else "The README lists all settings."
+            raise StartError(f"{name} is not a setting. {hint}")

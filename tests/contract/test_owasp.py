@@ -74,7 +74,12 @@ class TestApi2BrokenAuthentication:
         assert owner["Authorization"].rpartition("_")[2] not in (tmp_path / "tokens.json").read_text()
 
     def test_no_settings_open_the_door_by_accident(self, tmp_path: Path) -> None:
-        for path in ("", str(tmp_path), str(tmp_path / "missing")):
+        for variable in ("TOKEN_FILE", "TOKENS_FILES", "TOKENS"):
+            with pytest.raises(StartError, match="Did you mean FLASKVSTORE_TOKENS_FILE"):
+                Settings.from_env({f"FLASKVSTORE_{variable}": str(tmp_path / "tokens.json")})
+        with pytest.raises(StartError, match="FLASKVSTORE_TOKENS_FILE"):
+            Settings.from_env({"FLASKVSTORE_TOKENS_FILE": ""})
+        for path in (str(tmp_path), str(tmp_path / "missing")):
             settings = Settings.from_env({"FLASKVSTORE_TOKENS_FILE": path})
             with pytest.raises(StartError, match="FLASKVSTORE_TOKENS_FILE"):
                 create_app(settings, store=broken_store(exceptions.ConnectionError()))

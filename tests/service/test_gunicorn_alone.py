@@ -26,6 +26,19 @@ def test_without_a_url_it_stops_at_once_and_says_what_to_set() -> None:
     assert message.startswith("flaskvstore: FLASKVSTORE_REDIS_URL is not set")
 
 
+@pytest.mark.parametrize("name", ["FLASKVSTORE_TOKEN_FILE", "FLASKVSTORE_KEYPREFIX"])
+def test_a_variable_that_is_no_setting_stops_it_at_once(name: str) -> None:
+    variables = environment(FLASKVSTORE_REDIS_URL="redis://127.0.0.1:1", **{name: "x"})
+
+    ended = subprocess.run(
+        [gunicorn(), "wsgi:app"], cwd=ROOT, env=variables, capture_output=True, timeout=30, check=False
+    )
+
+    assert ended.returncode != 0
+    (message,) = (ended.stdout + ended.stderr).decode().splitlines()
+    assert message.startswith(f"flaskvstore: {name} is not a setting. Did you mean FLASKVSTORE_")
+
+
 def test_with_a_url_it_serves(tmp_path: Path, valkey_server: EmbeddedServer, contract: Contract) -> None:
     port = free_port()
     log = tmp_path / "gunicorn.log"

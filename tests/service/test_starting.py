@@ -115,6 +115,18 @@ class TestRefusingToStart:
         assert f"FLASKVSTORE_{setting}" in message
         assert "s3cr3t" not in message
 
+    def test_a_variable_that_is_no_setting_is_refused(self, tmp_path: Path) -> None:
+        message = refused(tmp_path, FLASKVSTORE_TOKEN_FILE=str(tmp_path / "tokens.json"))
+
+        assert message == "Error: FLASKVSTORE_TOKEN_FILE is not a setting. Did you mean FLASKVSTORE_TOKENS_FILE?"
+
+    @pytest.mark.parametrize("option", ["--tokens-file", "--data-dir", "--redis-url", "--bind", "--workers"])
+    def test_an_empty_option_is_a_bad_value_and_not_none(self, tmp_path: Path, option: str) -> None:
+        message = refused(tmp_path, option, "")
+
+        assert "must be" in message
+        assert not (tmp_path / "data").exists()
+
     @pytest.mark.parametrize("option", ["--workers", "--bind", "--redis-url", "--durability"])
     def test_a_bad_option_is_refused_by_the_name_of_its_variable(self, tmp_path: Path, option: str) -> None:
         assert "FLASKVSTORE_" + option[2:].replace("-", "_").upper() in refused(tmp_path, option, "nonsense")

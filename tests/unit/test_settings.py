@@ -87,6 +87,8 @@ BAD = {
     "statsd_host": ["", "localhost"],
     "statsd_prefix": ["", "a b", "a:b", "a.", "%"],
     "server": ["", "uwsgi"],
+    "tokens_file": [""],
+    "data_dir": [""],
     "workers": ["", "0", "-1", "257", "x"],
     "durability": ["", "sometimes"],
 }
@@ -95,11 +97,51 @@ NAMES = list(Settings.__dataclass_fields__)
 
 def test_every_setting_has_cases() -> None:
     assert set(GOOD) == set(NAMES)
-    assert set(NAMES) - set(BAD) == {"data_dir", "tokens_file"}
+    assert set(NAMES) == set(BAD)
 
 
 def test_nothing_set_gives_the_defaults() -> None:
     assert Settings.from_env({"PATH": "/bin", "OTHER_WORKERS": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("FLASKVSTORE_TOKEN_FILE", "Did you mean FLASKVSTORE_TOKENS_FILE?"),
+        ("FLASKVSTORE_TOKENS", "Did you mean FLASKVSTORE_TOKENS_FILE?"),
+        ("FLASKVSTORE_REDISURL", "Did you mean FLASKVSTORE_REDIS_URL?"),
+        ("FLASKVSTORE_STORE_TIMEOUT", "Did you mean FLASKVSTORE_STORE_TIMEOUT_SECONDS?"),
+        ("flaskvstore_bind", "Did you mean FLASKVSTORE_BIND?"),
+        ("FLASKVSTORE_PORT", "The README lists all settings."),
+        ("FLASKVSTORE_", "The README lists all settings."),
+    ],
+)
+@pytest.mark.parametrize("value", ["", "5000"])
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest(name: str, hint: str, value: str) -> None:
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({"PATH": "/bin", name: value})
+    assert str(caught.value) == f"{name} is not a setting. {hint}"
+
+
+@pytest.mark.parametrize("service", ["FLASKVSTORE", "FLASKVSTORE_PRIMARY", "FLASKVSTORE_A_1"])
+def test_the_variables_of_the_client_and_of_kubernetes_are_left_alone(service: str) -> None:
+    assert (
+        Settings.from_env(
+            {
+                "FLASKVSTORE_URL": "http://127.0.0.1:5000",
+                "FLASKVSTORE_TOKEN": "fkv_a_0",
+                f"{service}_SERVICE_HOST": "10.0.0.1",
+                f"{service}_SERVICE_PORT": "5000",
+                f"{service}_SERVICE_PORT_HTTP": "5000",
+                f"{service}_PORT": "tcp://10.0.0.1:5000",
+                f"{service}_PORT_5000_TCP": "tcp://10.0.0.1:5000",
+                f"{service}_PORT_5000_TCP_PROTO": "tcp",
+                f"{service}_PORT_5000_TCP_PORT": "5000",
+                f"{service}_PORT_5000_TCP_ADDR": "10.0.0.1",
+            }
+        )
+        == Settings()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
