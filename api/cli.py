@@ -2,54 +2,69 @@
 
 import logging.config
 import os
+from collections.abc import Callable
+from dataclasses import fields
 from importlib.metadata import version
+from typing import Any, TypeVar
 
 import click
 
+from api.parsers import OneOf
 from api.serving.supervisor import serve
 from api.settings import Settings, StartError, variable_name
 from api.telemetry.logs import logging_config
 from api.token_commands import token
 
 
-@click.group()
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("flaskvstore"), prog_name="flaskvstore")
 def main() -> None:
     """Serve a documented, typed, safe HTTP key-value API over Redis and Valkey."""
 
 
+def with_settings(command: Command) -> Command:
+    """Add the settings that are options to a command, which gets their texts, or None for what is not given."""
+    for each in reversed(fields(Settings)):
+        if (placeholder := each.metadata["option"]) is None:
+            continue
+        parse = each.metadata["parse"]
+        default = f" Default: {each.default}." if each.default else ""
+        command = click.option(
+            option_name(each.name),
+            metavar=placeholder or None,
+            type=click.Choice(parse.choices) if isinstance(parse, OneOf) else None,
+            is_flag=isinstance(each.default, bool),
+            default=None,
+            help=each.metadata["meaning"].replace("`", "") + default,
+        )(command)
+    return command
+
+
+def option_name(setting: str) -> str:
+    """Return the option of a setting."""
+    return "--" + setting.replace("_", "-")
+
+
 @main.command("serve")
-@click.option("--bind", metavar="HOST:PORT", help="The address to listen on; 127.0.0.1:5000 by default.")
-@click.option("--server", metavar="gunicorn|granian", help="The WSGI server; gunicorn by default.")
-@click.option("--workers", metavar="N", help="The number of worker processes; 2 by default.")
-@click.option("--redis-url", metavar="URL", help="A running Redis or Valkey; without it an embedded Valkey is started.")
-@click.option(
-    "--data-dir", metavar="DIRECTORY", help="The folder with the data of the embedded Valkey; ./data by default."
-)
-@click.option(
-    "--durability",
-    metavar="everysec|always",
-    help="When the embedded Valkey writes to disk: every second, or before each answer.",
-)
-@click.option("--tokens-file", metavar="FILE", help="The file of `flaskvstore token`; without it no token is needed.")
-@click.option("--open", is_flag=True, default=None, help="Allow other machines to do everything without a token.")
+@with_settings
 def serve_command(**options: str | bool | None) -> None:
     """Serve the API.
 
     Every option is also an environment variable, such as FLASKVSTORE_BIND. The README lists them all, with the settings
     that have no option.
     """
-    given = {
-        variable_name(name): str(value).lower() if isinstance(value, bool) else value
-        for name, value in options.items()
-        if value is not None
-    }
-    environ = {**os.environ, **given}
+    given = {name: "true" if value is True else str(value) for name, value in options.items() if value is not None}
+    environ = {**os.environ, **{variable_name(name): text for name, text in given.items()}}
     try:
         settings = Settings.from_env(environ)
         logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
         raise SystemExit(serve(settings, environ))
     except StartError as error:
+        if error.setting in given:
+            raise click.UsageError(f"{option_name(error.setting)} {error.problem}") from None
         raise click.ClickException(str(error)) from None
 
 

@@ -68,20 +68,22 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser that accepts some words only."""
+class OneOf:
+    """A parser that accepts some words only."""
 
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError("one of " + ", ".join(choices))
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __call__(self, value: str) -> str:
+        """Read one of them."""
+        if value not in self.choices:
+            raise ValueError("one of " + ", ".join(self.choices))
         return value
-
-    return parse
 
 
 def status(value: str) -> int:
     """Read the status for a store that cannot answer."""
-    return int(one_of("500", "503")(value))
+    return int(OneOf("500", "503")(value))
 
 
 def address(value: str) -> Address:
@@ -118,7 +120,7 @@ def hosts(value: str) -> tuple[str, ...]:
 
 def yes_or_no(value: str) -> bool:
     """Read ``true`` or ``false``."""
-    return one_of("true", "false")(value) == "true"
+    return OneOf("true", "false")(value) == "true"
 
 
 def metric_prefix(value: str) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from api.parsers import (
+    OneOf,
     Rate,
     address,
     hosts,
     metric_prefix,
-    one_of,
     origins,
     path,
     rate,
@@ -38,18 +38,30 @@ OF_KUBERNETES = re.compile(
 
 
 class StartError(FlaskvstoreError):
-    """The program cannot start with these settings on this machine."""
+    """The program cannot start with these settings on this machine.
+
+    :param problem: what is wrong
+    :param setting: the field of :class:`Settings` that is at fault, if one is; its name is put before the problem
+    """
+
+    def __init__(self, problem: str, *, setting: str = "") -> None:
+        super().__init__(f"{variable_name(setting)} {problem}" if setting else problem)
+        self.problem = problem
+        self.setting = setting
 
 
-def setting(meaning: str, default: Any, parse: Callable[[str], Any], unit: str = "") -> Any:
+def setting(
+    meaning: str, default: Any, parse: Callable[[str], Any], unit: str = "", *, option: str | None = None
+) -> Any:
     """Declare one setting.
 
     :param meaning: a sentence for the README
     :param default: its value when the variable is not set
     :param parse: from text to value; raises ValueError with what it expects
     :param unit: what a number counts
+    :param option: what stands for its value in the help of `serve`; None if it is not an option there
     """
-    return field(default=default, metadata={"meaning": meaning, "parse": parse, "unit": unit})
+    return field(default=default, metadata={"meaning": meaning, "parse": parse, "unit": unit, "option": option})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +73,7 @@ class Settings:
         "If it is not set, `serve` starts an embedded Valkey; `gunicorn wsgi:app` needs it.",
         None,
         redis_url,
+        option="URL",
     )
     key_prefix: str = setting(
         "The start of the name of every key in the server. Keys without it are never touched.", "kv:", text
@@ -99,11 +112,13 @@ class Settings:
         "everybody may do everything.",
         None,
         path,
+        option="FILE",
     )
     open: bool = setting(
         "Allow unauthenticated access from other machines: true or false.",
         default=False,
         parse=yes_or_no,
+        option="",
     )
     hosts: tuple[str, ...] | None = setting(
         "The host names, separated by commas, that a service without tokens on this machine answers beside `localhost` "
@@ -132,10 +147,10 @@ class Settings:
     log_level: str = setting(
         "The lowest level that is logged: debug, info, warning or error.",
         "info",
-        one_of("debug", "info", "warning", "error"),
+        OneOf("debug", "info", "warning", "error"),
     )
     log_format: str = setting(
-        "json, text, or auto: text on a terminal and JSON elsewhere.", "auto", one_of("auto", "json", "text")
+        "json, text, or auto: text on a terminal and JSON elsewhere.", "auto", OneOf("auto", "json", "text")
     )
     statsd_host: Address | None = setting(
         "The statsd server for metrics, as HOST:PORT. If it is not set, nothing is measured.", None, address
@@ -145,19 +160,25 @@ class Settings:
         "flaskvstore",
         metric_prefix,
     )
-    bind: Address = setting("The address to listen on, as HOST:PORT.", Address("127.0.0.1", 5000), address)
+    bind: Address = setting(
+        "The address to listen on, as HOST:PORT.", Address("127.0.0.1", 5000), address, option="HOST:PORT"
+    )
     server: str = setting(
         "The WSGI server: gunicorn, or granian, which needs the extra `flaskvstore[granian]`. Only for `serve`.",
         "gunicorn",
-        one_of("gunicorn", "granian"),
+        OneOf("gunicorn", "granian"),
+        option="",
     )
-    workers: int = setting("The number of worker processes.", 2, whole_number(1, 256), "processes")
-    data_dir: Path = setting("The folder in which the embedded Valkey keeps its data.", Path("data"), path)
+    workers: int = setting("The number of worker processes.", 2, whole_number(1, 256), "processes", option="N")
+    data_dir: Path = setting(
+        "The folder in which the embedded Valkey keeps its data.", Path("data"), path, option="FOLDER"
+    )
     durability: str = setting(
         "When the embedded Valkey writes to disk: everysec, where a crash loses about one second of writes at most, or "
         "always, before each answer, where it loses no acknowledged write.",
         "everysec",
-        one_of("everysec", "always"),
+        OneOf("everysec", "always"),
+        option="",
     )
 
     @classmethod
@@ -170,13 +191,13 @@ class Settings:
         refuse_unknown(environ, [variable_name(each.name) for each in fields(cls)])
         values = {}
         for each in fields(cls):
-            variable = variable_name(each.name)
-            if variable in environ:
+            given = environ.get(variable_name(each.name))
+            if given is not None:
                 try:
-                    values[each.name] = each.metadata["parse"](environ[variable])
+                    values[each.name] = each.metadata["parse"](given)
                 except ValueError as error:
-                    shown = "" if each.name == "redis_url" else f" is {environ[variable]!r}, which"
-                    raise StartError(f"{variable}{shown} cannot be used: it must be {error}.") from None
+                    shown = "" if each.name == "redis_url" else f"is {given!r}, which "
+                    raise StartError(f"{shown}cannot be used: it must be {error}.", setting=each.name) from None
         return cls(**values)
 
 

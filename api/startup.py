@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from api.settings import Settings, StartError, variable_name
+from api.settings import Settings, StartError
 from models.errors import TokensUnusable
 from models.tokens import Tokens
 
@@ -31,8 +31,9 @@ def check(settings: Settings) -> None:
     """
     if settings.redis_url is None:
         raise StartError(
-            f"{variable_name('redis_url')} is not set: set it to the URL of a Redis or Valkey, such as "
-            "redis://127.0.0.1:6379/0, or run `flaskvstore serve`, which brings its own."
+            "is not set: set it to the URL of a Redis or Valkey, such as redis://127.0.0.1:6379/0, or run "
+            "`flaskvstore serve`, which brings its own.",
+            setting="redis_url",
         )
     open_tokens(settings.tokens_file)
 
@@ -50,7 +51,7 @@ def open_tokens(path: Path | None) -> Tokens | None:
         tokens.by_name()
     except TokensUnusable as error:
         raise StartError(
-            f"{variable_name('tokens_file')} is {str(path)!r}, which cannot be used "
-            f"({error.__cause__}). `flaskvstore token create` makes such a file."
+            f"is {str(path)!r}, which cannot be used ({error.__cause__}). `flaskvstore token create` makes one.",
+            setting="tokens_file",
         ) from error
     return tokens

@@ -1,7 +1,8 @@
 """`flaskvstore token`: makes, lists and revokes access tokens; the service sees each change by itself."""
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.tokens import SCOPES, Token, Tokens
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MAX_DAYS = 36_500
+SECONDS = {"d": 86_400, "h": 3_600}
 COLUMNS = ("NAME", "NAMESPACE", "SCOPES", "CREATED", "EXPIRES")
 
 
@@ -33,9 +35,33 @@ def with_tokens(command: Command) -> Command:
         metavar="FILE",
         required=True,
         envvar=variable_name("tokens_file"),
-        callback=lambda _context, _option, path: Tokens(Path(path)),
+        callback=tokens_in,
         help=f"The file with the tokens; by default the variable {variable_name('tokens_file')}.",
     )(command)
+
+
+def tokens_in(_context: click.Context, _option: click.Parameter, path: str) -> Tokens:
+    """Return the tokens in the file that an option names."""
+    if not path:
+        raise click.BadParameter("it must be a path.")
+    return Tokens(Path(path))
+
+
+def scopes_in(context: click.Context, option: click.Parameter, texts: Sequence[str]) -> list[str]:
+    """Return the scopes that options name."""
+    scope = click.Choice(SCOPES)
+    return [scope.convert(word, option, context) for text in texts for word in text.split(",")]
+
+
+def seconds_in(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """Return the seconds in a number of days or hours: without a unit nobody knows which is meant."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,8})([dh])", text)
+    seconds = int(found[1]) * SECONDS[found[2]] if found else 0
+    if not 0 < seconds <= MAX_DAYS * SECONDS["d"]:
+        raise click.BadParameter(f"{text!r} is not a time such as 90d or 12h, of at most {MAX_DAYS}d.")
+    return seconds
 
 
 @token.command("create")
@@ -43,18 +69,26 @@ def with_tokens(command: Command) -> Command:
 @click.option(
     "--namespace", metavar="NAMESPACE", required=True, help="The namespace whose keys it sees; same characters."
 )
-@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="What it may do.")
+@click.option(
+    "--scope",
+    "scopes",
+    metavar=f"[{'|'.join(SCOPES)}]",
+    multiple=True,
+    required=True,
+    callback=scopes_in,
+    help="What it may do: separated by commas, or an option for each.",
+)
 @click.option(
     "--expires-in",
-    metavar="DAYS",
-    type=click.IntRange(1, MAX_DAYS),
-    help="The number of days after which it expires; never by default.",
+    metavar="TIME",
+    callback=seconds_in,
+    help="The days or hours after which it expires, such as 90d or 12h; never by default.",
 )
 @with_tokens
-def create_command(tokens: Tokens, name: str, namespace: str, scopes: tuple[str, ...], expires_in: int | None) -> None:
+def create_command(tokens: Tokens, name: str, namespace: str, scopes: list[str], expires_in: int | None) -> None:
     """Create a token and print it: it is not stored, and cannot be shown again."""
     with explained():
-        click.echo(tokens.create(name, namespace=namespace, scopes=scopes, expires_in_days=expires_in))
+        click.echo(tokens.create(name, namespace=namespace, scopes=scopes, expires_in_seconds=expires_in))
 
 
 @token.command("list")
@@ -89,7 +123,7 @@ def explained() -> Iterator[None]:
 
 
 def _row(each: Token) -> tuple[str, ...]:
-    expires = "never" if each.expires_at is None else _day(each.expires_at)
+    expires = "never" if each.expires_at is None else f"{datetime.fromtimestamp(each.expires_at, UTC):%Y-%m-%dT%H:%MZ}"
     if each.expires_at is not None and each.expires_at <= time.time():
         expires += " (expired)"
     return each.name, each.namespace, ",".join(each.scopes), _day(each.created_at), expires

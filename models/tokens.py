@@ -27,7 +27,6 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 SECRET_BYTES = 32
 # Compared where there is no token of that name, so that the answer takes as long.
 NO_DIGEST = "0" * 64
-SECONDS_PER_DAY = 86_400
 # A file that others can write lets anybody in; one that they can read shows who has access, but no token.
 FORBIDDEN_MODE = 0o037
 # The last second that a date can be made of, in the year 9999.
@@ -106,12 +105,14 @@ class Tokens:
             raise TokensUnusable from error
         return self._by_name
 
-    def create(self, name: str, *, namespace: str, scopes: Collection[str], expires_in_days: int | None = None) -> str:
+    def create(
+        self, name: str, *, namespace: str, scopes: Collection[str], expires_in_seconds: int | None = None
+    ) -> str:
         """Create a token, and the file if there is none.
 
         :param name: a name that is not used yet
         :param namespace: whose keys it sees
-        :param expires_in_days: None for never
+        :param expires_in_seconds: None for never
         :return: the token, which is stored nowhere
         :raises TokenError: the name is taken, or is none, or the file cannot be written
         :raises TokensUnusable: the file is there and cannot be read
@@ -121,7 +122,7 @@ class Tokens:
                 raise TokenError(f"The {what} {quoted(text)} is not 1 to 64 letters, digits and _ . -")
         presented = f"fkv_{name}_{secrets.token_hex(SECRET_BYTES)}"
         now = int(time.time())
-        expires_at = None if expires_in_days is None else now + expires_in_days * SECONDS_PER_DAY
+        expires_at = None if expires_in_seconds is None else now + expires_in_seconds
         kept = tuple(scope for scope in SCOPES if scope in scopes)
         with self._changing() as tokens:
             if name in tokens:

@@ -83,7 +83,7 @@ def server_command(name: str, listener: int) -> list[str]:
     :raises StartError: it is not installed
     """
     if importlib.util.find_spec(name) is None:
-        raise StartError(f"{variable_name('server')} is {name}, which is not installed: it is in flaskvstore[{name}].")
+        raise StartError(f"is {name}, which is not installed: it is in flaskvstore[{name}].", setting="server")
     if name == "granian":
         return [sys.executable, "-m", "api.serving.granian_server", str(listener)]
     settings = ("--config", "python:api.serving.gunicorn_settings", "--bind", f"fd://{listener}")

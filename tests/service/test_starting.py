@@ -27,6 +27,10 @@ from tests.support.services import (
 from tests.support.wire import Wire
 
 
+# Options for which "nonsense" is a bad value.
+WRONG = ("--tokens-file", "--redis-url", "--bind", "--workers", "--server", "--durability")
+
+
 class TestStarting:
     def test_the_ready_line_names_the_url_the_data_and_the_documentation(self, service: Service) -> None:
         (line,) = [line["message"] for line in service.lines() if "listens on" in line.get("message", "")]
@@ -61,6 +65,7 @@ class TestStarting:
     def test_the_help_names_every_option(self) -> None:
         shown = run("serve", "--help").stdout.decode()
 
+        assert run("serve", "-h").stdout.decode() == shown
         assert all(
             option in shown
             for option in (
@@ -120,16 +125,24 @@ class TestRefusingToStart:
 
         assert message == "Error: FLASKVSTORE_TOKEN_FILE is not a setting. Did you mean FLASKVSTORE_TOKENS_FILE?"
 
-    @pytest.mark.parametrize("option", ["--tokens-file", "--data-dir", "--redis-url", "--bind", "--workers"])
-    def test_an_empty_option_is_a_bad_value_and_not_none(self, tmp_path: Path, option: str) -> None:
-        message = refused(tmp_path, option, "")
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            *((option, "") for option in ("--data-dir", *WRONG)),
+            *((option, "nonsense") for option in WRONG),
+        ],
+    )
+    def test_a_bad_option_is_refused_by_its_name_and_an_empty_one_is_bad(
+        self, tmp_path: Path, option: str, value: str
+    ) -> None:
+        ended = run("serve", "--bind", "127.0.0.1:0", option, value, cwd=tmp_path)
 
-        assert "must be" in message
-        assert not (tmp_path / "data").exists()
-
-    @pytest.mark.parametrize("option", ["--workers", "--bind", "--redis-url", "--durability"])
-    def test_a_bad_option_is_refused_by_the_name_of_its_variable(self, tmp_path: Path, option: str) -> None:
-        assert "FLASKVSTORE_" + option[2:].replace("-", "_").upper() in refused(tmp_path, option, "nonsense")
+        assert ended.returncode == 2
+        *usage, message = ended.stderr.decode().splitlines()
+        assert usage[0] == "Usage: flaskvstore serve [OPTIONS]"
+        assert message.startswith((f"Error: {option} ", f"Error: Invalid value for '{option}': "))
+        assert "FLASKVSTORE_" not in message
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_port_in_use_is_refused(self, service: Service, tmp_path: Path) -> None:
         message = refused(tmp_path, "--bind", f"127.0.0.1:{service.port}")
@@ -165,9 +178,9 @@ class TestRefusingToStart:
             path.write_text(content)
             path.chmod(mode)
 
-        message = refused(tmp_path, "--bind", "127.0.0.1:0", "--tokens-file", str(path))
+        message = refused(tmp_path, "--bind", "127.0.0.1:0", FLASKVSTORE_TOKENS_FILE=str(path))
 
-        assert str(path) in message
+        assert message.startswith(f"Error: FLASKVSTORE_TOKENS_FILE is '{path}', ")
         assert reason in message
 
     def test_a_data_directory_in_use_is_refused(self, service: Service, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class TestFile:
         assert [len(digest) for digest in compared] == [64] * 4
 
     def test_an_expired_token_is_refused(self, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-        presented = tokens.create("a", namespace="ns", scopes=["read"], expires_in_days=2)
+        presented = tokens.create("a", namespace="ns", scopes=["read"], expires_in_seconds=2 * 86_400)
         expires_at = tokens.find(presented).expires_at or 0
 
         monkeypatch.setattr(time, "time", lambda: expires_at - 0.001)
@@ -293,18 +293,61 @@ class TestCommand:
         return run
 
     def test_create_prints_the_token_and_nothing_else(self, run: Any, tokens: Tokens) -> None:
-        made = run(
-            "create", "--name", "a", "--namespace", "ns", "--scope", "read", "--scope", "write", "--expires-in", "9"
-        )
+        made = run("create", "--name", "a", "--namespace", "ns", "--scope", "read", "--scope", "write")
 
         found = tokens.find(made.stdout.removesuffix("\n"))
         assert (found.scopes, found.namespace) == (("read", "write"), "ns")
-        assert (found.expires_at or 0) - found.created_at == 9 * 86_400
+        assert found.expires_at is None
         assert made.stderr == ""
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"), [("1h", 3_600), ("12h", 43_200), ("90d", 90 * 86_400), ("36500d", 36_500 * 86_400)]
+    )
+    def test_an_expiry_is_in_days_or_hours(self, run: Any, tokens: Tokens, text: str, seconds: int) -> None:
+        run("create", "--name", "a", "--namespace", "ns", "--scope", "read", "--expires-in", text)
+
+        made = tokens.by_name()["a"]
+        assert (made.expires_at or 0) - made.created_at == seconds
+
+    @pytest.mark.parametrize(
+        "scopes",
+        [("read,write",), ("write,read",), ("read", "write"), ("read,write", "write")],
+        ids=" ".join,
+    )
+    def test_scopes_are_separated_by_commas_or_given_one_by_one(
+        self, run: Any, tokens: Tokens, scopes: tuple[str, ...]
+    ) -> None:
+        options = [part for scope in scopes for part in ("--scope", scope)]
+
+        run("create", "--name", "a", "--namespace", "ns", *options)
+
+        assert tokens.by_name()["a"].scopes == ("read", "write")
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            *(
+                ("--expires-in", text)
+                for text in ("", "0", "90", "0d", "-1d", "1w", "1.5d", "d", "36501d", "1D", "9 d")
+            ),
+            *(("--scope", text) for text in ("", "admin", "read,", "read,admin", "read write", "READ")),
+            ("--tokens-file", ""),
+        ],
+        ids=" ".join,
+    )
+    def test_a_bad_value_is_refused_by_the_name_of_its_option(
+        self, run: Any, path: Path, wrong: tuple[str, str]
+    ) -> None:
+        ended = run("create", "--name", "a", "--namespace", "ns", "--scope", "read", *wrong)
+
+        assert ended.returncode == 2
+        assert f"Invalid value for '{wrong[0]}'" in ended.stderr
+        assert ended.stdout == ""
+        assert not path.exists()
 
     def test_list_shows_what_there_is_and_no_digest(self, run: Any, tokens: Tokens, path: Path) -> None:
         tokens.create("a", namespace="ns", scopes=SCOPES)
-        tokens.create("longer", namespace="x", scopes=["read"], expires_in_days=1)
+        tokens.create("longer", namespace="x", scopes=["read"], expires_in_seconds=1)
         write(
             path, lambda document: {"tokens": [document["tokens"][0], {**document["tokens"][1], "expires_at": 86_400}]}
         )
@@ -314,7 +357,7 @@ class TestCommand:
         assert head.split() == ["NAME", "NAMESPACE", "SCOPES", "CREATED", "EXPIRES"]
         assert first.split()[:3] == ["a", "ns", "read,write,delete"]
         assert first.split()[-1] == "never"
-        assert second.split()[-2:] == ["1970-01-02", "(expired)"]
+        assert second.split()[-2:] == ["1970-01-02T00:00Z", "(expired)"]
 
     def test_revoke_ends_a_token(self, run: Any, tokens: Tokens) -> None:
         presented = tokens.create("a", namespace="ns", scopes=["read"])
