@@ -7,6 +7,7 @@ from pathlib import Path
 from api.settings import Settings, StartError
 from models.errors import TokensUnusable
 from models.tokens import Tokens
+from models.valkey.url import TLS_FILES, StoreUrl
 
 
 # Gunicorn stops on this exit status of a worker; on others it starts the worker again, without end.
@@ -27,7 +28,7 @@ def settings_for_wsgi_server() -> Settings:
 def check(settings: Settings) -> None:
     """Make sure that the application can be started with these settings.
 
-    :raises StartError: no store is named, or the file of tokens cannot be read
+    :raises StartError: no store is named, or a file that the settings name cannot be read
     """
     if settings.redis_url is None:
         raise StartError(
@@ -35,7 +36,19 @@ def check(settings: Settings) -> None:
             "`flaskvstore serve`, which brings its own.",
             setting="redis_url",
         )
+    check_store_files(settings.redis_url)
     open_tokens(settings.tokens_file)
+
+
+def check_store_files(redis_url: str | None) -> None:
+    """Make sure that the files named in the URL of a store can be read; the client would only see it later.
+
+    :raises StartError: one cannot
+    """
+    options = StoreUrl.parse(redis_url).options if redis_url else {}
+    for name in TLS_FILES:
+        if name in options and not os.access(options[name], os.R_OK):
+            raise StartError(f"has the option {name}, but {options[name]} cannot be read.", setting="redis_url")
 
 
 def open_tokens(path: Path | None) -> Tokens | None:

@@ -17,7 +17,7 @@ from api.serving.embedded import EmbeddedServer
 from api.serving.listener import drain
 from api.serving.subprocesses import spawn
 from api.settings import Settings, StartError, variable_name
-from api.startup import open_tokens
+from api.startup import check_store_files, open_tokens
 from models.address import Address, is_loopback
 
 
@@ -40,6 +40,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     # Signals are only handled by sigwait, and never interrupt other code.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
+    check_store_files(settings.redis_url)
     tokens = open_tokens(settings.tokens_file)
     with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
         bound = Address(*listener.getsockname()[:2])
@@ -142,8 +143,8 @@ def ready_line(bound: Address, settings: Settings, embedded: EmbeddedServer | No
 
 def without_password(url: str | None) -> str:
     """Return a URL without its user, password and options."""
-    scheme, _, rest = (url or "").partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    scheme, _, rest = (url or "").partition("?")[0].partition(":")
+    return f"{scheme}://{rest.removeprefix('//').rpartition('@')[2]}"
 
 
 def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:

@@ -49,7 +49,7 @@ def connect(
     parsed = StoreUrl.parse(url)
     open_one = partial(open_client, max_connections=max_connections, on_wait=on_wait)
     if not parsed.kind:
-        return open_one(url, ALONE.times(timeout_seconds))
+        return open_one(parsed.text, ALONE.times(timeout_seconds))
     limits = AMONG_MANY.times(timeout_seconds)
     open_asked = partial(_open_asked, parsed, timeout_seconds)
     discovery = Discovery(parsed.hosts, open_asked, ALL_QUESTIONS * timeout_seconds)

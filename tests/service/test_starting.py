@@ -125,6 +125,13 @@ class TestRefusingToStart:
 
         assert message == "Error: FLASKVSTORE_TOKEN_FILE is not a setting. Did you mean FLASKVSTORE_TOKENS_FILE?"
 
+    def test_a_file_of_the_url_that_is_missing_is_refused(self, tmp_path: Path) -> None:
+        ended = run("serve", "--redis-url", "rediss://:s3cr3t@127.0.0.1?ssl_ca_certs=/nowhere/ca.pem", cwd=tmp_path)
+
+        assert ended.returncode == 2
+        assert "--redis-url has the option ssl_ca_certs, but /nowhere/ca.pem cannot be read." in ended.stderr.decode()
+        assert b"s3cr3t" not in ended.stderr
+
     @pytest.mark.parametrize(
         ("option", "value"),
         [

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from api.parsers import Rate
+from api.serving.supervisor import without_password
 from api.settings import Settings, StartError, variable_name
-from api.startup import settings_for_wsgi_server
+from api.startup import check, settings_for_wsgi_server
 from models.address import Address
 
 
@@ -163,6 +164,61 @@ def test_a_bad_url_is_not_shown_because_it_may_hold_a_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://:s3cr3t#x/rd@127.0.0.1:6399/0", "a URL without #: in a user name or password"),
+        ("redis://h#", "a URL without #"),
+        ("redis://:s3cr3t/x@h", "# / ? @ are written %23 %2F %3F %40"),
+        ("redis://:s3cr3t?x@h", "# / ? @ are written %23 %2F %3F %40"),
+        ("redis://:1?s3cr3t=s3cr3t@h", "# / ? @ are written %23 %2F %3F %40"),
+        ("redis://:s3cr3t@h?protocol=3", "a URL without the option 'protocol': redis takes db"),
+        ("redis://:s3cr3t@h?ssl_cert_reqs=none", "a URL without the option 'ssl_cert_reqs'"),
+        ("redis+cluster://:s3cr3t@h?db=1", "a URL without the option 'db': redis+cluster takes none"),
+        ("redis+sentinel://:s3cr3t@h/s?password=s3cr3t", "a URL without the option 'password'"),
+        ("rediss://:s3cr3t@h?ssl_cert_reqs=None", "ssl_cert_reqs is one of none, optional, required"),
+        ("rediss://:s3cr3t@h?ssl_check_hostname=off", "ssl_check_hostname is one of true, false"),
+        ("rediss://:s3cr3t@h?ssl_ca_certs=", "ssl_ca_certs is an absolute path"),
+        ("rediss://:s3cr3t@h?ssl_ca_path=certs", "ssl_ca_path is an absolute path"),
+        ("rediss://:s3cr3t@h?ssl_keyfile=/k.pem", "ssl_keyfile comes with ssl_certfile"),
+        ("redis://:s3cr3t@h/1?db=1", "a URL that says each thing once"),
+        ("redis://:s3cr3t@h?db=1&db=2", "a URL that says each thing once"),
+        ("redis://:s3cr3t@h/x", "a URL whose database is a number"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_named_and_its_password_is_not(url: str, reason: str) -> None:
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({"FLASKVSTORE_REDIS_URL": url})
+    assert reason in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_ca_path", "ssl_certfile"])
+def test_a_file_of_a_url_that_is_missing_stops_the_start(tmp_path: Path, name: str) -> None:
+    missing = tmp_path / "missing.pem"
+
+    with pytest.raises(StartError) as caught:
+        check(Settings(redis_url=f"rediss://:s3cr3t@h?{name}={missing}"))
+
+    assert str(caught.value) == f"FLASKVSTORE_REDIS_URL has the option {name}, but {missing} cannot be read."
+    missing.touch()
+    check(Settings(redis_url=f"rediss://:s3cr3t@h?{name}={missing}"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://u:s3cr3t@h:1/2?db=2", "redis://h:1/2"),
+        ("valkey://h", "valkey://h"),
+        ("unix:/run/kv.sock?db=1", "unix:///run/kv.sock"),
+        ("unix://u:s3cr3t@/run/kv.sock", "unix:///run/kv.sock"),
+        ("redis+sentinel://:s3cr3t@h/s?sentinel_password=s3cr3t%40", "redis+sentinel://h/s"),
+    ],
+)
+def test_the_ready_line_shows_a_url_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
 def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("FLASKVSTORE_REDIS_URL", raising=False)
 
@@ -177,6 +233,16 @@ def test_a_wsgi_server_needs_a_url(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     "url",
     [
         "redis://h",
+        "REDIS://h",
+        "valkey://h:1/0",
+        "valkeys://h?ssl_check_hostname=false",
+        "valkey+cluster://h,other",
+        "valkey+sentinel://h/service",
+        "unix:/s",
+        "unix:/s?db=1",
+        " redis://h\n",
+        "redis://u:%23%2F%3F%40@h",
+        "rediss://h?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem&ssl_cert_reqs=optional",
         "redis://h:1/0",
         "rediss://h?ssl_cert_reqs=none",
         "unix:///s?db=1",
