@@ -46,7 +46,7 @@ def test_requests_in_flight_are_finished_before_the_valkey_is_stopped(tmp_path: 
         assert service.process.wait(30) == 0
 
 
-@pytest.mark.gunicorn("Granian has no signal for a stop that does not wait")
+@pytest.mark.gunicorn("a worker of Granian lives until its clients have gone")
 def test_a_second_signal_ends_it_whatever_is_in_flight(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         fill(service, LARGE)
