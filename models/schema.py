@@ -1,6 +1,7 @@
 """The schemas of bodies, as Flask-RESTX models: Swagger shows them, and tests compare answers with them.
 
-Swagger 2.0 has no union, no null and no limit on the names of an object, so a value is described in words.
+Swagger 2.0 has no union, no null and no limit on the names of an object, so a value is described in words. It is
+``"additionalProperties": True`` and not a schema without a type, which generators of clients read as an object.
 """
 
 from flask_restx import Model, SchemaModel, fields
@@ -8,13 +9,17 @@ from flask_restx import Model, SchemaModel, fields
 from models.entry import MAX_EXPIRE_IN_SECONDS, MAX_KEY_BYTES
 
 
-VALUE = (
-    'A string; {"base64": "..."} (RFC 4648) if the value is not valid UTF-8; null if there is none, or if values=false '
-    "asks for the keys only."
-)
+class LongInteger(fields.Integer):
+    """A number that may exceed 32 bits, which generated clients assume if no format is named."""
+
+    __schema_format__ = "int64"
+
+
+VALUE = 'A value is a string; {"base64": "..."} (RFC 4648) if it is not valid UTF-8;'
 
 
 _KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
+_COUNT = {"type": "integer", "format": "int64", "minimum": 0}
 _SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
 # The entity tag of either representation, as in resources/parsing/conditions.py.
 _TAG_OR_ANY = r'^(\*|"[0-9a-f]{40}(-json)?")$'
@@ -23,8 +28,9 @@ ENTRIES = SchemaModel(
     "Entries",
     {
         "type": "object",
-        "description": f"One member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. {VALUE}",
-        "additionalProperties": {"description": VALUE},
+        "description": f"One member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. "
+        f"{VALUE} null if there is none, or if values=false asks for the keys only.",
+        "additionalProperties": True,
         "example": {"word": "a value"},
     },
 )
@@ -46,20 +52,16 @@ STORED = SchemaModel(
     {
         "type": "object",
         "properties": {
-            "stored": {"type": "integer", "minimum": 0, "description": "The number of pairs that were written."},
-            "skipped": {
-                "type": "integer",
-                "minimum": 0,
-                "description": "Import only: the number of records that had expired already.",
-            },
-            "failed": {"type": "integer", "minimum": 0, "description": "Import only: the number of wrong lines."},
+            "stored": {**_COUNT, "description": "The number of pairs that were written."},
+            "skipped": {**_COUNT, "description": "Import only: the number of records that had expired already."},
+            "failed": {**_COUNT, "description": "Import only: the number of wrong lines."},
             "errors": {
                 "type": "array",
                 "maxItems": 100,
                 "description": "Import only: the first 100 wrong lines; line numbers start at 1.",
                 "items": {
                     "type": "object",
-                    "properties": {"line": {"type": "integer", "minimum": 1}, "detail": {"type": "string"}},
+                    "properties": {"line": {**_COUNT, "minimum": 1}, "detail": {"type": "string"}},
                     "required": ["line", "detail"],
                     "additionalProperties": False,
                 },
@@ -78,11 +80,11 @@ OUTCOME = SchemaModel(
         "properties": {
             "values": {
                 "type": "object",
-                "description": "The keys in `get`. A value is null if the key does not exist.",
-                "additionalProperties": {"description": VALUE},
+                "description": f"The keys in `get`. {VALUE} null if the key does not exist.",
+                "additionalProperties": True,
             },
-            "stored": {"type": "integer", "minimum": 0, "description": "The number of keys that were written."},
-            "deleted": {"type": "integer", "minimum": 0, "description": "The number of keys that were deleted."},
+            "stored": {**_COUNT, "description": "The number of keys that were written."},
+            "deleted": {**_COUNT, "description": "The number of keys that were deleted."},
         },
         "required": ["values", "stored", "deleted"],
         "additionalProperties": False,
@@ -108,7 +110,8 @@ TRANSACTION = SchemaModel(
         },
         "minProperties": 1,
         "additionalProperties": False,
-        "example": {"if": {"lock": None}, "get": ["counter"], "put": {"lock": "mine"}, "expire_in": 30},
+        # Without null, which is no string for tools that know no x-nullable.
+        "example": {"if": {"word": "*"}, "get": ["word"], "put": {"world": "another value"}, "expire_in": 30},
     },
 )
 
@@ -119,7 +122,7 @@ CHANGE = SchemaModel(
         "description": "One of increment, append and expire_in. With increment or append, expire_in and keep_expiry "
         "are optional.",
         "properties": {
-            "increment": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            "increment": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
             "append": {"type": "string", "description": 'A string, or {"base64": "..."} for bytes that are not UTF-8.'},
             "expire_in": {
                 **_SECONDS,
@@ -136,7 +139,7 @@ CHANGE = SchemaModel(
 
 DELETED = Model(
     "Deleted",
-    {"deleted": fields.Integer(required=True, min=0, example=2, description="The number of keys that were deleted.")},
+    {"deleted": LongInteger(required=True, min=0, example=2, description="The number of keys that were deleted.")},
     strict=True,
 )
 
@@ -153,9 +156,9 @@ PROBLEM = Model(
             required=True, pattern="^[a-z_]+$", description="A stable name of the error, for programs."
         ),
         "request_id": fields.String(required=True, description="The id of the request, which is also in the log."),
-        "limit": fields.Integer(description="The limit that was exceeded."),
-        "actual": fields.Integer(description="The number that exceeded it."),
-        "position": fields.Integer(description="The position of the error in the input, counted from 0."),
+        "limit": LongInteger(description="The limit that was exceeded."),
+        "actual": LongInteger(description="The number that exceeded it."),
+        "position": LongInteger(description="The position of the error in the input, counted from 0."),
         "keys": fields.List(fields.String, description="The keys whose condition failed, 1,000 at most."),
         "scopes": fields.List(fields.String, description="The scopes that the token lacks."),
     },

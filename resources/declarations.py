@@ -55,6 +55,16 @@ CHALLENGE = {"WWW-Authenticate": {"description": "What is wrong with the token (
 REQUEST_ID = {"X-Request-Id": {"description": "Names the request in the log.", "type": "string"}}
 
 
+def body(model: ModelBase, description: str) -> dict[str, Any]:
+    """Return the Swagger description of an operation's body."""
+    return {
+        "in": "body",
+        "required": True,
+        "description": description,
+        "schema": {"$ref": f"#/definitions/{model.name}"},
+    }
+
+
 def answers(
     ns: Namespace,
     model: ModelBase | None,

@@ -20,16 +20,19 @@ class Liveness(StoreResource):
 
     metric_name = "live"
 
+    @ns.doc("check_live")
     @answers(ns, HEALTH, "It does.", 400, 403)
     def get(self) -> BytesResponse:
         """Check that the service runs; the store is not asked."""
         parse_query()
         return json_response({"status": "ok"})
 
+    @ns.doc("is_live")
     @answers(ns, None, "It does; there is no body.", 400, 403)
     def head(self) -> BytesResponse:
         """Check that the service runs, without a body."""
-        return self.get()
+        response: BytesResponse = self.get()
+        return response
 
 
 @ns.route("/ready")
@@ -39,6 +42,7 @@ class Readiness(StoreResource):
 
     metric_name = "ready"
 
+    @ns.doc("check_ready")
     @answers(ns, HEALTH, "They would.", 400, 403, 503)
     def get(self) -> BytesResponse:
         """Check that the store answers, and that the service is not about to stop."""
@@ -48,7 +52,9 @@ class Readiness(StoreResource):
         self.store.ping()
         return json_response({"status": "ok"})
 
+    @ns.doc("is_ready")
     @answers(ns, None, "They would; there is no body.", 400, 403, 503)
     def head(self) -> BytesResponse:
         """Check that the store answers, without a body."""
-        return self.get()
+        response: BytesResponse = self.get()
+        return response

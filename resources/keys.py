@@ -12,7 +12,7 @@ from models.filter import EVERY_KEY
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
 from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
-from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, key_answers
+from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, body, key_answers
 from resources.errors import FilterRequired
 from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
@@ -46,7 +46,7 @@ from resources.responses import BytesResponse, cached, json_response, list_respo
 ns = Namespace("keys", path="/", description="Keys and their values.")
 
 LINK = {"Link": {"description": '`<...>; rel="next"`: the next page, where there is one (RFC 8288).', "type": "string"}}
-TOTAL_COUNT = {"Total-Count": {"description": "How many keys there are.", "type": "integer"}}
+TOTAL_COUNT = {"Total-Count": {"description": "How many keys there are.", "type": "integer", "format": "int64"}}
 ETAG = {"ETag": {"description": "Stands for the value (RFC 9110).", "type": "string"}}
 OF_AN_ITEM = {
     **ETAG,
@@ -59,6 +59,10 @@ KEY = {
     "minLength": 1,
     "maxLength": MAX_KEY_BYTES,
     "x-example": "word",
+}
+PAIRS_BODY = {
+    **body(PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."),
+    "required": False,
 }
 VALUE_BODY = {
     "in": "body",
@@ -77,7 +81,7 @@ class KeyCollection(KeyResource):
     scopes: ClassVar = {"GET": (READ,), "HEAD": (READ,), "PUT": (WRITE,), "POST": (), "DELETE": (DELETE,)}
     bodies: ClassVar = {"PUT": (JSON, FORM, *NDJSON_TYPES), "POST": (JSON,)}
 
-    @ns.doc(params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, *NDJSON_TYPES])
+    @ns.doc("list_keys", params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, *NDJSON_TYPES])
     @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
     def get(self) -> BytesResponse:
         """List keys and values.
@@ -100,7 +104,7 @@ class KeyCollection(KeyResource):
             response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=following))
         return response
 
-    @ns.doc(params=documented(FILTER))
+    @ns.doc("count_keys", params=documented(FILTER))
     @key_answers(ns, None, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
     def head(self) -> BytesResponse:
         """Count keys."""
@@ -110,8 +114,7 @@ class KeyCollection(KeyResource):
         response.headers.add("Total-Count", str(self.store.count(pattern)))
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
-    @ns.expect((PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."))
+    @ns.doc("store_keys", params={"pairs": PAIRS_BODY, **documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
     @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415, 501)
     def put(self) -> BytesResponse:
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
@@ -130,7 +133,7 @@ class KeyCollection(KeyResource):
         values, expire_in = read_put()
         return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})
 
-    @ns.expect((TRANSACTION, "What to do."))
+    @ns.doc("transact", params={"transaction": body(TRANSACTION, "What to do.")})
     @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415, 501)
     def post(self) -> BytesResponse:
         """Check, read, write and delete keys in one atomic step: a transaction.
@@ -147,7 +150,7 @@ class KeyCollection(KeyResource):
         values, stored, deleted = self.store.transact(transaction)
         return json_response({"values": values_to_json(values), "stored": stored, "deleted": deleted})
 
-    @ns.doc(params=documented(FILTER_TO_DELETE))
+    @ns.doc("delete_keys", params=documented(FILTER_TO_DELETE))
     @key_answers(ns, DELETED, "They are deleted.")
     def delete(self) -> BytesResponse:
         """Delete all keys, or those that a filter matches.
@@ -178,7 +181,7 @@ class KeyItem(KeyResource):
     # The bytes of a PUT may have any media type, but for one that wraps them.
     bodies: ClassVar = {"PUT": (BYTES, TEXT), "PATCH": PATCH_TYPES}
 
-    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
+    @ns.doc("get_key", params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def get(self, key: str) -> BytesResponse:
         """Read one key.
@@ -190,14 +193,14 @@ class KeyItem(KeyResource):
         condition = read_condition(media_type)
         return represent(key, self.store.get(key), media_type, condition)
 
-    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
+    @ns.doc("has_key", params=CONDITIONS, produces=list(ITEM_TYPES))
     @key_answers(ns, None, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def head(self, key: str) -> BytesResponse:
         """Check whether a key exists."""
         response: BytesResponse = self.get(key)
         return response
 
-    @ns.doc(params={**documented(EXPIRE_IN), **CONDITIONS, "value": VALUE_BODY})
+    @ns.doc("put_key", params={"value": VALUE_BODY, **documented(EXPIRE_IN), **CONDITIONS})
     @key_answers(ns, STORED, "It is written.", 409, 412, 413, 415, 501, headers=ETAG)
     def put(self, key: str) -> BytesResponse:
         """Store one key: the bytes of the body are its value.
@@ -213,8 +216,7 @@ class KeyItem(KeyResource):
         response.headers.add("ETag", entity_tag(tag_of(value), json=False))
         return response
 
-    @ns.doc(params=CONDITIONS, produces=list(ITEM_TYPES))
-    @ns.expect((CHANGE, "The change."))
+    @ns.doc("change_key", params={"change": body(CHANGE, "The change."), **CONDITIONS}, produces=list(ITEM_TYPES))
     @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, 501, headers=OF_AN_ITEM)
     def patch(self, key: str) -> BytesResponse:
         """Change one key: increment it, append to it, or set or remove its expiry.
@@ -226,7 +228,7 @@ class KeyItem(KeyResource):
         media_type, condition = negotiate(*ITEM_TYPES), read_condition()
         return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, UNCONDITIONAL)
 
-    @ns.doc(params=CONDITIONS)
+    @ns.doc("delete_key", params=CONDITIONS)
     @key_answers(ns, DELETED, "It is deleted.", 404, 409, 412)
     def delete(self, key: str) -> BytesResponse:
         """Delete one key."""

@@ -54,6 +54,8 @@ class DocumentedApi(Api):
     def __schema__(self) -> dict[str, Any]:
         """The Swagger 2.0 document."""
         document: dict[str, Any] = super().__schema__
+        # Flask-RESTX leaves out an empty list, which says that no operation needs a token.
+        document.setdefault("security", [])
         # Flask-RESTX documents two errors of its field masks, which are not used here.
         document.pop("responses", None)
         document["produces"] = [JSON, PROBLEM_JSON]
@@ -65,7 +67,7 @@ class DocumentedApi(Api):
                     complete(operation, resources[path].bodies.get(method.upper()))
             # Flask keeps the methods of a view in a set, so their order differs from start to start.
             document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
-        document["definitions"] = dict(sorted(document["definitions"].items()))
+        document["definitions"] = {name: self.models[name].__schema__ for name in sorted(self.models)}
         return document
 
 
@@ -123,7 +125,7 @@ def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
         title="flaskvstore",
         description=DESCRIPTION,
         doc="/",
-        authorizations=AUTHORIZATIONS,
+        authorizations=AUTHORIZATIONS if with_tokens else None,
         security=list(AUTHORIZATIONS) if with_tokens else None,
     )
     api.representation(JSON)(document_response)

@@ -105,11 +105,10 @@ VALUES = Parameter(
     parse=_boolean,
     default=True,
     document={
-        "description": "`false` gives the keys alone: every value is null.",
-        "type": "string",
-        "enum": ["true", "false"],
-        "default": "true",
-        "x-example": "true",
+        # No default: some clients would send it, and an export takes no such parameter.
+        "description": "`false` gives the keys alone: every value is null. Without it values are sent.",
+        "type": "boolean",
+        "x-examples": {"keys only": {"value": False}},
     },
 )
 LIMIT = Parameter(

@@ -153,6 +153,33 @@ class TestSwagger:
             path for method, path in found if method == "HEAD"
         }
 
+    def test_operations_are_named_as_a_user_would_name_them(self, contract: Contract) -> None:
+        # They are the methods of generated clients, so a new name breaks programs.
+        assert {operation["operationId"] for operation in operations(contract).values()} == {
+            *("list_keys", "count_keys", "store_keys", "transact", "delete_keys"),
+            *("get_key", "has_key", "put_key", "change_key", "delete_key"),
+            *("check_live", "is_live", "check_ready", "is_ready"),
+        }
+
+    def test_values_and_numbers_have_types_that_generators_of_clients_read_as_they_are_meant(
+        self, contract: Contract
+    ) -> None:
+        definitions = contract.document["definitions"]
+
+        # A schema without a type would be read as an object, a number without a format as 32 bits.
+        assert definitions["Entries"]["additionalProperties"] is True
+        assert definitions["Outcome"]["properties"]["values"]["additionalProperties"] is True
+        assert definitions["Change"]["properties"]["increment"]["format"] == "int64"
+
+    def test_every_example_of_a_body_follows_its_schema(self, contract: Contract) -> None:
+        examples = {
+            name: each["example"] for name, each in contract.document["definitions"].items() if "example" in each
+        }
+
+        assert examples.keys() >= {"Entries", "Pairs", "Change", "Transaction", "Outcome", "Stored"}
+        for name, example in examples.items():
+            contract.validate({"$ref": f"#/definitions/{name}"}, json.dumps(example).encode())
+
     def test_every_parameter_has_its_bounds_a_description_and_an_example(self, contract: Contract) -> None:
         bounds = {"enum", "pattern", "maximum", "maxLength"}
         for (method, path), operation in operations(contract).items():
@@ -161,7 +188,7 @@ class TestSwagger:
                     continue
                 assert parameter["description"], (method, path, parameter["name"])
                 assert {"x-example", "x-examples"} & set(parameter), (method, path, parameter["name"])
-                assert bounds & set(parameter), (method, path, parameter["name"])
+                assert bounds & set(parameter) or parameter["type"] == "boolean", (method, path, parameter["name"])
 
     def test_it_is_sent_with_the_types_that_are_really_used(self, contract: Contract) -> None:
         assert contract.document["produces"] == ["application/json", "application/problem+json"]

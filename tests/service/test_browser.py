@@ -123,12 +123,12 @@ def test_a_value_is_stored_and_read_on_the_documentation_page(browser: Browser, 
     with documentation(browser, service) as page:
         expect(page).to_have_title("flaskvstore")
 
-        storing = try_out(page, "put_key_collection")
+        storing = try_out(page, "store_keys")
         storing.locator("textarea").fill(json.dumps({KEY: "Größe", "other": "1"}))
         storing.get_by_placeholder("expire_in").fill("60")
         assert execute(storing) == ("200", {"stored": 2})
 
-        reading = try_out(page, "get_key_item")
+        reading = try_out(page, "get_key")
         reading.get_by_placeholder("key").fill(KEY)
         assert execute(reading) == ("200", {KEY: "Größe"})
 
@@ -141,7 +141,7 @@ def test_a_token_opens_the_operations_of_the_documentation_page(browser: Browser
         serving(tmp_path, "--tokens-file", str(tmp_path / "tokens.json")) as service,
         documentation(browser, service, expected={401}) as page,
     ):
-        refused = try_out(page, "put_key_collection")
+        refused = try_out(page, "store_keys")
         refused.locator("textarea").fill(json.dumps({"word": "1"}))
         status, problem = execute(refused)
         assert (status, problem["code"]) == ("401", "missing_token")
