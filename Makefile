@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The program that builds and runs images: docker or podman.
 ENGINE ?= docker
 # On two cores; the tests of one file run one after the other, because they share its services.
-SUITE := -n 2 --dist loadfile -m "not soak and not image"
+PARALLEL := pytest -n 2 --dist loadfile
 # The random seed of `make soak`, which prints it.
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -36,28 +36,29 @@ format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: .venv/dev.stamp ## Run the test suite
-	$(BIN)/python -m pytest $(SUITE)
+	$(BIN)/python -m $(PARALLEL) -m "not soak and not image"
 
 coverage: .venv/dev.stamp ## Run the test suite with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(SUITE)
+	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 compat: .venv/dev.stamp ## Run the contract's suite on another server: make compat SERVER=/usr/bin/redis-server
-	TEST_SERVER=$(SERVER) TEST_BACKENDS=valkey $(BIN)/python -m pytest $(CONTRACT)
+	TEST_SERVER=$(SERVER) TEST_BACKENDS=valkey $(BIN)/python -m $(PARALLEL) $(CONTRACT)
 
 compat-scaled: .venv/dev.stamp ## Run the contract's suite on a cluster, behind Sentinels and as a user with few rights; SERVER as above
-	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m pytest $(CONTRACT)
+	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m $(PARALLEL) $(CONTRACT)
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
-	TEST_WSGI_SERVER=granian $(BIN)/python -m pytest -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
+	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
 		$(addprefix tests/service/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py) \
 		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
 
 soak: .venv/dev.stamp ## Run the heavy tests, and many more random cases; make soak SEED=... repeats an earlier run
 	@echo "make soak SEED=$(SEED)"
-	TEST_SEED=$(SEED) $(BIN)/python -m pytest --hypothesis-seed=$(SEED) -m "soak or grows"
+	TEST_SEED=$(SEED) $(BIN)/python -m $(PARALLEL) --hypothesis-seed=$(SEED) -m "grows and not soak"
+	TEST_SEED=$(SEED) $(BIN)/python -m pytest -m soak
 
 image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman
 	$(ENGINE) build --tag flaskvstore .

@@ -278,7 +278,7 @@ class TestChain:
     """A service under load, its datagrams through the mapping, and a Prometheus that scrapes the outcome."""
 
     def test_every_line_is_understood_and_none_is_dropped(self, stage: Watched) -> None:
-        assert len(stage.exporter.datagrams) > 100
+        assert len(stage.exporter.datagrams) > 20
         assert stage.exporter.exporter.errors == []
         assert stage.exporter.exporter.dropped == set()
 

@@ -154,7 +154,9 @@ def listening(exporter: Exporter) -> Iterator[Listening]:
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            # On a busy machine Prometheus may have given up.
+            with contextlib.suppress(BrokenPipeError):
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # as its parent's
             pass
