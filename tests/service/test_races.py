@@ -82,7 +82,12 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, valkey_server: EmbeddedSer
     directory: Path = tmp_path_factory.mktemp("proxied")
     with (
         proxy_to(str(valkey_server.data_dir / "valkey.sock")) as proxy,
-        serving(directory, "--redis-url", f"redis://127.0.0.1:{proxy.port}") as service,
+        # Enough time to connect on a busy machine, so that the answer is what is lost.
+        serving(
+            directory,
+            *("--redis-url", f"redis://127.0.0.1:{proxy.port}"),
+            FLASKVSTORE_STORE_TIMEOUT_SECONDS="10",
+        ) as service,
     ):
         yield proxy, service.port
 
