@@ -1,28 +1,71 @@
 """The documentation is true: README and Swagger say what the code does, in both directions."""
 
+import contextlib
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from api import errors
+from api.serving.embedded import find_binary
 from api.settings import Settings, variable_name
 from resources.media_types import NDJSON_TYPES
 from tests.support.clients import Ask
 from tests.support.contract import Contract
-from tests.support.services import PROGRAM, Service, serving
+from tests.support.services import (
+    PROGRAM,
+    START_SECONDS,
+    Service,
+    environment,
+    eventually,
+    free_port,
+    need,
+    serving,
+    valkey,
+)
 
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 EXAMPLES = {
     document.name: re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
     for document in (ROOT / "README.md", ROOT / "docs" / "recipes.md", ROOT / "docs" / "access.md")
+}
+
+# What others export, with the awkward cases of each: an empty value, no value, bytes, quotes, an expiry.
+EXPORTED = {
+    "consul.json": """[{"key": "consul/text", "flags": 0, "value": "R3LDvMOfZQ=="},
+        {"key": "consul/folder/", "flags": 0, "value": ""}, {"key": "consul/none", "flags": 42, "value": null}]""",
+    "etcd.json": """{"header": {"revision": 4}, "count": 3, "kvs": [
+        {"key": "L2V0Y2QvdGV4dA==", "create_revision": 2, "mod_revision": 2, "version": 1, "value": "dmFsdWU="},
+        {"key": "/w==", "create_revision": 3, "mod_revision": 3, "version": 1, "value": "AP8="},
+        {"key": "L2V0Y2QvZW1wdHk=", "create_revision": 4, "mod_revision": 4, "version": 1}]}""",
+    "cloudflare.json": """[{"key": "cloudflare-text", "value": "text", "expiration": 5000000000},
+        {"key": "cloudflare-bytes", "value": "AP8=", "base64": true, "metadata": {"left": "out"}},
+        {"key": "cloudflare-plain", "value": "AP8="}, {"key": "cloudflare-gone", "value": "x", "expiration": 1}]""",
+    ".env": """# a comment\n\nENV_PLAIN=a = b # c\nexport ENV_DOUBLE="two words"\nENV_SINGLE='it"s'\nENV_EMPTY=\n""",
+}
+MOVED_IN = {
+    "consul/text": "Grüße",
+    "consul/folder/": "",
+    "consul/none": "",
+    "/etcd/text": "value",
+    "/etcd/empty": "",
+    "cloudflare-text": "text",
+    "cloudflare-bytes": {"base64": "AP8="},
+    "cloudflare-plain": "AP8=",
+    "ENV_PLAIN": "a = b # c",
+    "ENV_DOUBLE": "two words",
+    "ENV_SINGLE": 'it"s',
+    "ENV_EMPTY": "",
 }
 
 
@@ -80,12 +123,56 @@ class TestReadme:
         assert options
         assert all(f"`{option}`" in README for option in options)
 
-    @pytest.mark.parametrize("document", ["README.md", "recipes.md"])
-    def test_every_example_gives_what_it_shows(
-        self, served: Ask, service: Service, tmp_path: Path, document: str
-    ) -> None:
-        for example in EXAMPLES[document]:
+    def test_every_example_gives_what_it_shows(self, served: Ask, service: Service, tmp_path: Path) -> None:
+        for example in EXAMPLES["README.md"]:
             run_example(example, service.port, tmp_path)
+
+    def test_every_recipe_gives_what_it_shows_and_moves_in_without_loss(
+        self, served: Ask, service: Service, tmp_path: Path
+    ) -> None:
+        need(shutil.which("jq"), "jq")
+        for name, content in EXPORTED.items():
+            (tmp_path / name).write_text(content)
+
+        for example in EXAMPLES["recipes.md"]:
+            run_example(example, service.port, tmp_path)
+
+        assert served("GET", "/keys").json == MOVED_IN
+        assert int(served("GET", "/keys/cloudflare-text").headers["Expire-In"]) > 2_000_000_000
+
+    def test_the_keys_of_a_snapshot_move_in_as_a_recipe_shows(
+        self, served: Ask, service: Service, tmp_path: Path
+    ) -> None:
+        with valkey(tmp_path / "made") as server, Redis.from_url(server.url) as client:
+            client.set("text", "value", exat=4_000_000_000)
+            client.set("bytes", b"\xff")
+            client.rpush("list", "left out")
+            client.save()
+        (tmp_path / "old").mkdir()
+        (tmp_path / "made" / "dump.rdb").rename(tmp_path / "old" / "dump.rdb")
+        between = f"127.0.0.1:{free_port()}"
+        words = {
+            "valkey-server": find_binary(),
+            ".venv/bin/flaskvstore": str(PROGRAM),
+            "6399": str(free_port()),
+            "127.0.0.1:5001": between,
+            "127.0.0.1:5000": f"127.0.0.1:{service.port}",
+        }
+        text = re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], RECIPES)
+        starts, move = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+        with contextlib.ExitStack() as stack:
+            for line in starts.splitlines():
+                command = f"exec env {line.removesuffix(' &')} > log 2>&1"
+                started = subprocess.Popen(["bash", "-c", command], cwd=tmp_path, env=environment())
+                stack.enter_context(started)
+                stack.callback(started.terminate)
+            ready = ["curl", "--silent", "--fail", "--output", "/dev/null", f"http://{between}/health/ready"]
+            eventually(lambda: subprocess.run(ready, check=False).returncode == 0, START_SECONDS)
+            subprocess.run(["bash", "-c", move], check=True, timeout=30, capture_output=True)
+
+        assert served("GET", "/keys").json == {"text": "value", "bytes": {"base64": "/w=="}}
+        assert "Expire-In" in served("GET", "/keys/text").headers
 
     def test_every_example_of_access_gives_what_it_shows(self, tmp_path: Path) -> None:
         making, *using = EXAMPLES["access.md"]
