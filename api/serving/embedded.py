@@ -211,7 +211,7 @@ class EmbeddedServer:
 
     def _report_repairs(self) -> None:
         """Say in our log what the server has dropped at its start, since the last time."""
-        with suppress(FileNotFoundError), self._log.open(errors="replace") as file:
+        with suppress(OSError), self._log.open(errors="replace") as file:
             file.seek(self._reported)
             said = file.read()
             self._reported = file.tell()

@@ -351,7 +351,7 @@ class TestLookingAfter:
                 f"The socket of the embedded Valkey, {tmp_path / 'valkey.sock'}, was deleted; it is started again."
             ]
 
-    @pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "emptied"])
+    @pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "replaced by a file", "emptied"])
     @pytest.mark.parametrize("is_dead", [False, True])
     def test_one_whose_folder_is_gone_is_stopped(self, tmp_path: Path, how: str, is_dead: bool) -> None:
         folder = tmp_path / "data"
@@ -367,6 +367,8 @@ class TestLookingAfter:
                     folder.rename(tmp_path / "elsewhere")
             if how == "replaced":
                 shutil.copytree(tmp_path / "elsewhere", folder, ignore=shutil.ignore_patterns("*.sock"))
+            if how == "replaced by a file":
+                folder.touch()
 
             with pytest.raises(StartError, match=f"^The data directory {folder} was moved, deleted or emptied"):
                 server.look_after()
