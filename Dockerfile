@@ -30,5 +30,5 @@ EXPOSE 5000
 # A number and not a name: Kubernetes checks by number that it is not root.
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import os; from urllib import request; request.urlopen('http://' + os.environ['FLASKVSTORE_BIND'] + '/health/live')"]
+    CMD ["python", "-c", "import os; from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://' + os.environ['FLASKVSTORE_BIND'] + '/health/live')"]
 CMD ["gunicorn", "--config", "python:flaskvstore.gunicorn_conf", "flaskvstore.wsgi:app"]

@@ -95,6 +95,19 @@ PROBLEMS: dict[type[Exception], Problem] = {
 NOT_FOUND = Problem(404, "not_found", "Not found")
 METHOD_NOT_ALLOWED = Problem(405, "method_not_allowed", "Method not allowed")
 INTERNAL = Problem(500, "internal_error", "Internal error")
+FAULT = "The service has a fault. Its log says more under this request id."
+
+# For what the server refuses before it is a request, with what is wrong.
+REFUSALS = {
+    400: (
+        Problem(400, "malformed_request", "Malformed request"),
+        "The head or the framing of the request is malformed.",
+    ),
+    414: (Problem(414, "uri_too_long", "URI too long"), "The request line is too long: send large values in the body."),
+    417: (Problem(417, "expectation_failed", "Expectation failed"), "Only 100-continue can be expected."),
+    431: (Problem(431, "fields_too_large", "Header fields too large"), "The header fields are too many or too large."),
+    501: (PROBLEMS[http.UnsupportedTransferCoding], "A body can have no transfer coding but chunked."),
+}
 
 
 def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
@@ -150,7 +163,16 @@ def http_error(error: HTTPException) -> BytesResponse:
 def internal_error(error: Exception) -> BytesResponse:
     """Answer an unexpected exception, and log its stack trace."""
     log.error(INTERNAL.code, exc_info=error, extra={"fields": {"request_id": request.environ[REQUEST_ID]}})
-    return problem_response(INTERNAL, "The service has a fault. Its log says more under this request id.")
+    return problem_response(INTERNAL, FAULT)
+
+
+def refusal(status: int, request_id: str) -> bytes:
+    """Return the problem document for what the server refuses before it is a request.
+
+    :param status: what the server would answer
+    """
+    problem, detail = REFUSALS.get(status, (INTERNAL, FAULT))
+    return orjson.dumps(problem_document(problem, detail, request_id), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def problem_response(problem: Problem, detail: str, **members: object) -> BytesResponse:

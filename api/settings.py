@@ -85,6 +85,13 @@ class Settings:
     max_lists: int = setting(
         "How many long lists and exports one worker sends at a time, at most.", 512, whole_number(1, 100_000), "lists"
     )
+    keep_alive_seconds: int = setting(
+        "How long an idle connection is kept open for the next request; it should be longer than a load balancer in "
+        "front keeps it. Only for Gunicorn.",
+        75,
+        whole_number(1, 3_600),
+        "seconds",
+    )
     store_timeout_seconds: float = setting(
         "The time limit for one command to the store, including the wait for a connection.",
         2.0,

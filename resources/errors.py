@@ -78,9 +78,9 @@ class MissingToken(RequestError):
 class UnknownHost(RequestError):
     """An open service on loopback was asked under a name that is not its own."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"The host {quoted(host)} is not known here: a service without tokens is asked as localhost or 127.0.0.1. "
+            "The host in this request is not known here: a service without tokens is asked as localhost or 127.0.0.1. "
             "Name another host in FLASKVSTORE_HOSTS."
         )
 

@@ -34,4 +34,4 @@ def register_hosts(app: Flask, names: tuple[str, ...]) -> None:
             return
         found = _NAME_AND_PORT.fullmatch(host)
         if not found or found[1].lower().removesuffix(".") not in names:
-            raise UnknownHost(host)
+            raise UnknownHost

@@ -28,10 +28,16 @@ workers = _settings.workers
 
 # Idle connections, slow clients and long streams cost a greenlet, not a thread: two half-sent request heads would
 # block a worker with two threads for good.
-worker_class = "gevent"
-keepalive = 5
+worker_class = "api.serving.gunicorn_worker.Worker"
+keepalive = _settings.keep_alive_seconds
 # With Gunicorn's 1,000 as many half-sent heads kept others waiting for seconds; each costs about 10 kB.
 worker_connections = 4_000
+
+# Gunicorn would believe every client on this machine and on a unix socket, and fail on SCRIPT_NAME. What proxies say
+# is read where FLASKVSTORE_TRUSTED_PROXIES is known.
+forwarder_headers = ""
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
 
 # The most that Gunicorn allows: PUT /keys takes values in the query string.
 limit_request_line = 8190

@@ -105,7 +105,9 @@ def listen(address: Address, *, to_everybody: bool) -> socket.socket:
                 f"Will not listen on {address}: without tokens everybody who reaches it may read, change and delete "
                 "everything. Name a file of tokens with --tokens-file, or add --open if that is meant."
             )
-        return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS)
+        # `[::]` is all addresses, those of IPv4 included.
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=both)
     except UnicodeError as error:
         raise StartError(f"Cannot listen on {address}: this is no host name. Choose another with --bind.") from error
     except OSError as error:

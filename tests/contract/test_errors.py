@@ -75,6 +75,7 @@ class TestTheTable:
             http.BodyTooLarge: http.BodyTooLarge(5),
             http.FilterRequired: http.FilterRequired(),
             http.MissingToken: http.MissingToken(),
+            http.UnknownHost: http.UnknownHost(),
             errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
             http.TooManyLists: http.TooManyLists(5),
             errors.TokensUnusable: errors.TokensUnusable(),

@@ -96,6 +96,7 @@ class TestReadme:
 
     def test_the_error_table_has_every_error_and_no_other(self) -> None:
         others = [errors.NOT_FOUND, errors.METHOD_NOT_ALLOWED, errors.INTERNAL]
+        others += [problem for problem, _ in errors.REFUSALS.values()]
         known = {(str(problem.status), problem.code) for problem in [*errors.PROBLEMS.values(), *others]}
 
         rows = [(status, code) for status, code, _ in table("status")]

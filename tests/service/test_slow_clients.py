@@ -23,7 +23,7 @@ VALUE = "v" * 100
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with two workers and a list that is larger than all buffers."""
-    with serving(tmp_path_factory.mktemp("filled"), "--workers", "2") as service:
+    with serving(tmp_path_factory.mktemp("filled"), "--workers", "2", FLASKVSTORE_KEEP_ALIVE_SECONDS="5") as service:
         for first in range(0, KEYS, 10_000):
             fill(service, {f"key {number}": VALUE for number in range(first, first + 10_000)})
         yield service
