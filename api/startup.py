@@ -26,7 +26,7 @@ def settings_for_wsgi_server() -> Settings:
 
 
 def check(settings: Settings) -> None:
-    """Make sure that the application can be started with these settings.
+    """Check that the application can be started with these settings.
 
     :raises StartError: no store is named, or a file that the settings name cannot be read
     """

@@ -85,7 +85,7 @@ def _webdis(port: int, store: Path, directory: Path) -> Sequence[str]:
 
 
 def candidates(statsd: str) -> dict[str, Candidate]:
-    """Give all of them by name.
+    """Return all of them by name.
 
     :param statsd: where metrics are sent, as HOST:PORT
     """

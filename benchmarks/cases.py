@@ -37,7 +37,7 @@ class Case:
 
 
 def cases(directory: Path) -> list[Case]:
-    """Give all of them.
+    """Return all of them.
 
     :param directory: for the bodies of requests
     """

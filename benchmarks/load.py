@@ -55,7 +55,7 @@ class Sample:
 
 
 def pinned(core: str, command: Sequence[str]) -> list[str]:
-    """Give a command that runs on one core.
+    """Return a command that runs on one core.
 
     :param core: its number
     :param command: the program and its arguments
@@ -64,7 +64,7 @@ def pinned(core: str, command: Sequence[str]) -> list[str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Give the CPU time that a process and what it started have used until now.
+    """Return the CPU time that a process and what it started have used until now.
 
     :param pid: the process
     """

@@ -51,7 +51,7 @@ class Results:
 
 
 def ratio(samples: Mapping[str, list[Sample]], of: str, to: str) -> Ratio:
-    """Give the median of how much more CPU time one candidate takes than another, and its least and its most.
+    """Return the median of how much more CPU time one candidate takes than another, and its least and its most.
 
     Each round is compared with itself, because what else the machine does changes from one to the next.
 
@@ -64,7 +64,7 @@ def ratio(samples: Mapping[str, list[Sample]], of: str, to: str) -> Ratio:
 
 
 def more(samples: Mapping[str, list[Sample]], of: str, than: str) -> float:
-    """Say how much more CPU time one candidate took than another in the same round, to the floor's; the median.
+    """Return how much more CPU time one candidate took than another in the same round, to the floor's; the median.
 
     :param samples: those of one case
     :param of: the candidate
@@ -75,7 +75,7 @@ def more(samples: Mapping[str, list[Sample]], of: str, than: str) -> float:
 
 
 def reference(samples: Mapping[str, list[Sample]]) -> str:
-    """Say what the candidates of a case are compared with."""
+    """Return what the candidates of a case are compared with."""
     return next(name for name in (FLOOR, WEBDIS, SERVICE) if name in samples)
 
 
@@ -172,7 +172,7 @@ def targets(results: Results) -> list[tuple[str, str, str]]:
 
 
 def machine(results: Results) -> str:
-    """Say where all of it was measured."""
+    """Return where all of it was measured."""
     [model] = re.findall(r"Model name:\s*(.+)", subprocess.check_output(["lscpu"], text=True))
     found = []
     for name in PACKAGES:

@@ -60,7 +60,7 @@ class Streams:
         self.file = directory / "export.ndjson"
 
     def fill(self, keys: int) -> None:
-        """Make a store of so many keys, of which none expires."""
+        """Return a store of so many keys, of which none expires."""
         self.client.flushall()
         for first in range(0, keys, BATCH_KEYS):
             numbers = range(first, min(first + BATCH_KEYS, keys))
@@ -96,7 +96,7 @@ class Streams:
         yield "import", self._asked(self.service, *upload)
 
     def neighbours(self, seconds: float, rounds: int) -> tuple[float, float]:
-        """Give the 99th percentile of one client's GETs, in milliseconds: alone, and beside a list that is sent.
+        """Return the 99th percentile of one client's GETs, in milliseconds: alone, and beside a list that is sent.
 
         :param seconds: for how long each is asked
         :param rounds: how often; the medians are given
@@ -125,7 +125,7 @@ class Streams:
             self._asked(self.service)
 
     def sizes(self, keys: list[int], rounds: int, seconds: float) -> dict[int, dict[str, float]]:
-        """Give the CPU time of a GET and of a page, in microseconds, for stores of some sizes.
+        """Return the CPU time of a GET and of a page, in microseconds, for stores of some sizes.
 
         :param keys: the sizes
         :param rounds: how often each is measured
@@ -175,7 +175,7 @@ class Streams:
 
 
 def private_bytes(pid: int) -> int:
-    """Give the memory that a process shares with no other.
+    """Return the memory that a process shares with no other.
 
     :param pid: the process
     """
@@ -184,6 +184,6 @@ def private_bytes(pid: int) -> int:
 
 
 def _peak_bytes(pid: int) -> int:
-    """Give the most memory that a process has had."""
+    """Return the most memory that a process has had."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024

@@ -63,7 +63,7 @@ class Backend(Protocol):
         """
 
     def ping(self) -> None:
-        """Make sure that requests are served.
+        """Check that requests are served.
 
         :raises redis.RedisError: they are not
         """

@@ -132,7 +132,7 @@ class Cluster:
         return Topology(crc32(whole.encode()), [(part.server, part.run_id) for part in parts])
 
     def ping(self) -> None:
-        """Make sure that some node takes the cluster for well."""
+        """Check that some node says that the cluster is well."""
         self._discovery.ask("CLUSTER", "INFO", is_answer=lambda state: b"cluster_state:ok" in state)
 
     def close(self) -> None:  # noqa: D102
