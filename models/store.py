@@ -262,7 +262,6 @@ class Store:
     def check(self, record: Record) -> None:
         """Refuse a record that cannot be stored.
 
-        :param record: the record
         :raises InvalidKey: its key has no byte, or too many
         :raises ValueTooLarge: its value is too large
         """

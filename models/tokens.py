@@ -66,8 +66,6 @@ class Tokens:
     """The tokens in a file, which is read again whenever it has changed.
 
     If it cannot be read nobody gets in: after an edit with a mistake, a token that was revoked must not go on working.
-
-    :param path: the file
     """
 
     def __init__(self, path: Path) -> None:

@@ -98,10 +98,10 @@ class KeyCollection(KeyResource):
         if limit is None and cursor is None:
             return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON, self.stream_limiter)
         limit = limit or DEFAULT_LIMIT
-        following, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
+        next_cursor, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
         response = list_response(object_chunks(entries), JSON, self.stream_limiter)
-        if following:
-            response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=following))
+        if next_cursor:
+            response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=next_cursor))
         return response
 
     @ns.doc("count_keys", params=documented(FILTER))

@@ -82,7 +82,6 @@ class LimitedStream:
     :param head: its start
     :param rest: what comes after, some at a time
     :param limiter: counts those of this worker
-    :param environ: the request
     :raises TooManyLists: as many as allowed are being sent already
     """
 
@@ -111,8 +110,6 @@ def reset_unless_complete(environ: WSGIEnvironment) -> Iterator[None]:
     """End the connection by a reset if a stream over HTTP/1.0 breaks off, even if this process is killed.
 
     HTTP/1.0 has no last chunk: a stream is complete when its connection is closed.
-
-    :param environ: the request
     """
     # Granian does not hand over its connection.
     connection: socket.socket | None = environ.get("gunicorn.socket")

@@ -19,7 +19,6 @@ class ServerLog(Statsd):
 
         With settings for `logging` Gunicorn takes its access log to be wanted, and gathers a hundred variables for a
         line that nobody writes. If its option for an access log is set the line is written.
-
         """
         if self.cfg.accesslog or self.dogstatsd_tags:
             super().access(resp, req, environ, request_time)

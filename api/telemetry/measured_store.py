@@ -79,5 +79,5 @@ class MeasuredStore(Store):
         self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
     ) -> tuple[int, Iterator[dict[str, bytes | None]]]:
         """Measure both parts of a page: the search for its names, and the stream of its values."""
-        following, entries = measure("page", super().page, pattern, cursor=cursor, limit=limit, values=values)
-        return following, _steps("page", entries)
+        next_cursor, entries = measure("page", super().page, pattern, cursor=cursor, limit=limit, values=values)
+        return next_cursor, _steps("page", entries)

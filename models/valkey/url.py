@@ -39,7 +39,6 @@ class StoreUrl(NamedTuple):
     :param hosts: where to ask first; empty for a unix socket
     :param service: the name that Sentinels know it by
     :param database: its number
-    :param options: the query
     """
 
     text: str

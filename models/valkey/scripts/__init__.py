@@ -93,7 +93,6 @@ def transact(names: Sequence[bytes], transaction: Transaction) -> Command:
     """Check, read, write and delete keys.
 
     :param names: those of the transaction's conditions, reads, writes and deletions, in this order
-    :param transaction: the transaction
     """
     conditions, get, put, delete, expire_in = transaction
     return (
