@@ -1,7 +1,6 @@
 """The application factory: where the parts meet."""
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.application import Application
 from api.errors import register_error_handlers
@@ -9,6 +8,7 @@ from api.openapi.document import register_documentation
 from api.policy.access import register_access
 from api.policy.browsers import register_cors, register_security_headers
 from api.policy.hosts import register_hosts
+from api.policy.proxies import register_proxies
 from api.policy.rate_limit import register_rate_limit
 from api.settings import Settings
 from api.startup import open_tokens
@@ -58,9 +58,8 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     api = register_documentation(app, with_tokens=tokens is not None)
     api.add_namespace(keys.ns)
     api.add_namespace(health.ns)
-    if proxies := settings.trusted_proxies:
-        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_prefix=proxies)
-        app.wsgi_app = fixed  # type: ignore[method-assign]  # as Flask documents it
+    if settings.trusted_proxies:
+        register_proxies(app, settings.trusted_proxies)
     return app
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from models.change import ABSENT, UNCONDITIONAL, Change, Condition, Outcome, Transaction
 from models.entry import MAX_KEY_BYTES, Record, Value, check_key_size, check_value_size, key_bytes
 from models.errors import (
+    InvalidKey,
     KeyNotFound,
     KeysApart,
     NotAnInteger,
@@ -23,15 +24,13 @@ from models.valkey import scripts
 from models.valkey.backend import Backend
 from models.valkey.connection import read, write
 from models.valkey.prefetch import prefetch
-from models.valkey.scan import Scan
+from models.valkey.scan import HITS_PREFIX, Scan
 from models.valkey.scripts import Command
 
 
 # So many SETs with an expiry keep a server busy for about a third of a second, well within the time limit.
 MAX_PAIRS = 131_072
 
-# Before the prefix of the keys in the names of counters, so that no list shows them.
-HITS_PREFIX = b"flaskvstore-hits:"
 APART = (
     "The keys are in different hash slots of the cluster, which cannot change together. Use one hash tag: a part in "
     "braces that is the same in all of them, as in {user1}name and {user1}mail."
@@ -267,6 +266,7 @@ class Store:
         """
         key, value, _ = record
         check_key_size(key)
+        self._refuse_counters([self._prefix + key])
         check_value_size(key.decode(errors="backslashreplace"), len(value), self.max_value_bytes)
 
     def hit(self, counter: str, *, window_seconds: int) -> tuple[int, float]:
@@ -292,7 +292,9 @@ class Store:
             raise NotReady(str(error)) from error
 
     def _name(self, key: str) -> bytes:
-        return self._prefix + key_bytes(key)
+        name = self._prefix + key_bytes(key)
+        self._refuse_counters([name])
+        return name
 
     def _names(self, keys: Sequence[str]) -> list[bytes]:
         """Return the names of many keys; one call for each would take three times as long."""
@@ -305,7 +307,16 @@ class Store:
         if not len(self._prefix) < min(sizes) <= max(sizes) <= len(self._prefix) + MAX_KEY_BYTES:
             # One of them cannot be a key: this says which.
             return [self._name(key) for key in keys]
+        self._refuse_counters(names)
         return names
+
+    def _refuse_counters(self, names: Iterable[bytes]) -> None:
+        """Refuse keys that would be counters of the rate limit.
+
+        :raises InvalidKey: one would be
+        """
+        if self._scan.meets_counters and any(name.startswith(HITS_PREFIX) for name in names):
+            raise InvalidKey(f"Names that start with {HITS_PREFIX.decode()} are those of the rate limit's counters.")
 
     def _check_values(self, values: Mapping[str, bytes]) -> None:
         if max(map(len, values.values()), default=0) > self.max_value_bytes:

@@ -45,7 +45,12 @@ from resources.responses import BytesResponse, cached, json_response, list_respo
 
 ns = Namespace("keys", path="/", description="Keys and their values.")
 
-LINK = {"Link": {"description": '`<...>; rel="next"`: the next page, where there is one (RFC 8288).', "type": "string"}}
+LINK = {
+    "Link": {
+        "description": '`<?...>; rel="next"`: the next page, if there is one (RFC 8288), relative to the request.',
+        "type": "string",
+    }
+}
 TOTAL_COUNT = {"Total-Count": {"description": "How many keys there are.", "type": "integer", "format": "int64"}}
 ETAG = {"ETag": {"description": "Stands for the value (RFC 9110).", "type": "string"}}
 OF_AN_ITEM = {
@@ -243,4 +248,5 @@ def _link(text: str, *, values: bool, limit: int, cursor: int) -> str:
         query["filter"] = text
     if not values:
         query["values"] = "false"
-    return f'<{request.root_path}{request.path}?{urlencode(query)}>; rel="next"'
+    # Relative to the URL of the request: a proxy may have it under another path.
+    return f'<?{urlencode(query)}>; rel="next"'

@@ -53,7 +53,7 @@ class DocumentedApi(Api):
 
     @property
     def __schema__(self) -> dict[str, Any]:
-        """The Swagger 2.0 document."""
+        """The Swagger 2.0 document, for the prefix of the request."""
         document: dict[str, Any] = super().__schema__
         # Flask-RESTX leaves out an empty list, which says that no operation needs a token.
         document.setdefault("security", [])
@@ -69,7 +69,8 @@ class DocumentedApi(Api):
             # Flask keeps the methods of a view in a set, so their order differs from start to start.
             document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
         document["definitions"] = {name: self.models[name].__schema__ for name in sorted(self.models)}
-        return document
+        # Flask-RESTX keeps the document of the first request.
+        return {**document, "basePath": request.root_path or "/"}
 
 
 def complete(operation: dict[str, Any], bodies: Sequence[str] | None) -> None:

@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 
 from api.parsers import Rate
 from api.policy.access import is_about_keys
+from api.policy.proxies import client_of
 from models.store import Store
 from resources.errors import RateLimited
 
@@ -26,7 +27,7 @@ def register_rate_limit(app: Flask, store: Store, rate: Rate) -> None:
         if not is_about_keys(app):
             return
         token = g.get("token")
-        client = f"address {request.remote_addr}" if token is None else f"token {token.name}"
+        client = f"address {client_of(request.environ)}" if token is None else f"token {token.name}"
         # The rate is part of the name: a new setting starts new counters.
         hits, seconds_left = store.hit(f"{client}/{rate}", window_seconds=rate.window_seconds)
         g.remaining, g.reset_seconds = rate.requests - hits, max(1, math.ceil(seconds_left))

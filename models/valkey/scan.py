@@ -32,6 +32,9 @@ MAX_BATCH_KEYS = 2_000
 POSITION_BITS = 63
 PLACE_BITS = 16
 
+# What the names of the rate limit's counters start with: no list shows them, and no key can be one.
+HITS_PREFIX = b"flaskvstore-hits:"
+
 EXPIRED = (
     "The cursor is from before the store was started again or changed, and could miss keys. Start again without one."
 )
@@ -47,6 +50,7 @@ class Scan:
     def __init__(self, backend: Backend, prefix: bytes) -> None:
         self._backend = backend
         self._prefix = prefix
+        self.meets_counters = HITS_PREFIX.startswith(prefix) or prefix.startswith(HITS_PREFIX)
 
     def names(self, pattern: Filter, *, strings: bool = False) -> Iterator[list[bytes]]:
         """Return all names that a filter matches, some at a time.
@@ -160,6 +164,8 @@ class Scan:
         answered_by, (next_position, names) = read(asked.execute_with_run_id, *command)
         if answered_by != run_id:
             raise StoreChanged(CHANGED)
+        if self.meets_counters:
+            names = [name for name in names if not name.startswith(HITS_PREFIX)]
         return int(next_position), names
 
     def _check(self, topology: Topology) -> None:

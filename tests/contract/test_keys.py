@@ -10,14 +10,10 @@ from flask import Flask
 from redis import Redis
 from werkzeug.test import create_environ, run_wsgi_app
 
-from api.app import create_app
-from api.settings import Settings
 from models.entry import value_to_json
-from models.store import Store
 from models.valkey.scan import POSITION_BITS
 from tests.support.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, about, every_key, every_value
-from tests.support.clients import FORM, JSON, Ask, in_process, pages, put_json, target_of
-from tests.support.contract import Contract
+from tests.support.clients import FORM, JSON, Ask, pages, put_json, target_of
 from tests.support.ways import Delete, Listing, Put, every_delete, every_listing, every_put
 
 
@@ -486,15 +482,6 @@ def test_a_server_that_gives_no_raw_target_serves_the_same_keys(app: Flask) -> N
         environ["PATH_INFO"] = path
         _, answered, _ = run_wsgi_app(app, environ, buffered=True)
         assert answered.startswith(str(status))
-
-
-def test_a_link_leads_through_the_path_of_a_trusted_proxy(store: Store, contract: Contract) -> None:
-    store.put({f"key {number}": b"" for number in range(1_000)})
-    ask = in_process(create_app(Settings(trusted_proxies=1), store=store), contract)
-
-    answer = ask("GET", "/keys?limit=10", b"", {"X-Forwarded-Prefix": "/kv"})
-
-    assert answer.headers["Link"].startswith("</kv/keys?limit=10&")
 
 
 class TestListing:

@@ -1,6 +1,7 @@
 """How much a client may ask for: the rate limit, and long lists at a time."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from api.app import create_app
 from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
-from tests.support.clients import AS_NDJSON, Ask, bearer, in_process
+from tests.support.clients import AS_NDJSON, JSON, NDJSON, Ask, bearer, in_process, put_json, target_of
 from tests.support.contract import Contract
 from tests.support.services import eventually, serving
 from tests.support.stores import server_of, store_of
@@ -117,6 +118,44 @@ class TestRateLimit:
 
         assert [of(first, "192.0.2.1"), of(first, "192.0.2.2"), of(second, "192.0.2.1")] == [200, 429, 200]
         assert [of("wrong", "192.0.2.1") for _ in range(3)] == [401] * 3
+
+    @pytest.mark.parametrize("prefix", ["", "f", "flaskvstore", "flaskvstore-hits", "flaskvstore-hits:", "{kv}"])
+    def test_nothing_meets_its_counters_whatever_the_prefix_is(
+        self, client: Redis, contract: Contract, prefix: str
+    ) -> None:
+        ask = self.limited(store_of(client, key_prefix=prefix), contract, "100/minute")
+        ask("GET", "/keys")
+        [counter] = client.scan_iter("flaskvstore-hits:*")
+
+        assert (
+            ask("GET", "/keys").json == ask("GET", "/keys?limit=10").json == ask("GET", "/keys?values=false").json == {}
+        )
+        assert ask("GET", "/keys", b"", AS_NDJSON).body == b'{"count":0}\n'
+        assert ask("HEAD", "/keys").headers["Total-Count"] == "0"
+        assert ask("DELETE", "/keys").json == ask("DELETE", "/keys?filter=$hits$").json == {"deleted": 0}
+        if counter.decode().startswith(prefix):
+            key = counter.decode().removeprefix(prefix)
+            line = json.dumps({"key": key, "value": "1"}).encode()
+            for answer in (
+                *(ask(method, target_of(key)) for method in ("GET", "PUT", "DELETE")),
+                ask("PATCH", target_of(key), b'{"increment": -9}', JSON),
+                put_json(ask, {"a": "1", key: "1"}),
+                ask("POST", "/keys", json.dumps({"delete": [key]}).encode(), JSON),
+            ):
+                assert (answer.status, answer.code) == (400, "invalid_key")
+            imported = ask("PUT", "/keys", line, NDJSON)
+            assert imported.status == 400 or imported.json["stored"] == 0
+        assert int(client.get(counter) or 0) > 6
+
+    def test_a_namespace_named_as_its_counters_has_none_of_them(
+        self, client: Redis, contract: Contract, tmp_path: Path
+    ) -> None:
+        presented = Tokens(tmp_path / "tokens.json").create("a", namespace="flaskvstore-hits", scopes=SCOPES)
+        ask = self.limited(store_of(client, key_prefix=""), contract, "100/minute", tmp_path / "tokens.json")
+
+        for _ in range(2):
+            assert ask("DELETE", "/keys", b"", {"Authorization": f"Bearer {presented}"}).json == {"deleted": 0}
+        assert ask("GET", "/keys", b"", {"Authorization": f"Bearer {presented}"}).json == {}
 
     def test_no_list_shows_its_counters(self, store: Store, contract: Contract) -> None:
         ask = self.limited(store, contract, "100/minute")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urljoin
 
 from flask import Flask
 from werkzeug.datastructures import Headers
@@ -129,4 +129,4 @@ def pages(ask: Ask, target: str) -> Iterator[dict[str, Any]]:
         assert answer.status == 200, answer.body
         yield answer.json
         link = answer.headers.get("Link")
-        following = link[1 : link.index(">")] if link else None
+        following = urljoin(following, link[1 : link.index(">")]) if link else None
