@@ -19,6 +19,7 @@ def settings_for_wsgi_server() -> Settings:
     try:
         settings = Settings.from_env(os.environ)
         check(settings)
+        require_store(settings.redis_url)
     except StartError as error:
         sys.stderr.write(f"flaskvstore: {error}\n")
         raise SystemExit(CANNOT_LOAD) from None
@@ -26,22 +27,35 @@ def settings_for_wsgi_server() -> Settings:
 
 
 def check(settings: Settings) -> None:
-    """Check that the application can be started with these settings.
+    """Check that the service can be started with these settings.
 
-    :raises StartError: no store is named, or a file that the settings name cannot be read
+    :raises StartError: it would be open to every web page, or a file that the settings name cannot be read
     """
-    if settings.redis_url is None:
+    if settings.cors_origins == ("*",) and settings.tokens_file is None and not settings.open:
         raise StartError(
-            "is not set: set it to the URL of a Redis or Valkey, such as redis://127.0.0.1:6379/0, or run "
-            "`flaskvstore serve`, which brings its own.",
-            setting="redis_url",
+            "is *, and there are no tokens: every web page could read, change and delete everything. Name the origins, "
+            "or name a tokens file with --tokens-file, or add --open if that is meant.",
+            setting="cors_origins",
         )
     check_store_files(settings.redis_url)
     open_tokens(settings.tokens_file)
 
 
+def require_store(redis_url: str | None) -> None:
+    """Check that a store is named.
+
+    :raises StartError: there is none
+    """
+    if redis_url is None:
+        raise StartError(
+            "is not set: set it to the URL of a Redis or Valkey, such as redis://127.0.0.1:6379/0, or run "
+            "`flaskvstore serve`, which brings its own.",
+            setting="redis_url",
+        )
+
+
 def check_store_files(redis_url: str | None) -> None:
-    """Make sure that the files named in the URL of a store can be read; the client would only see it later.
+    """Check that the files named in the URL of a store can be read; the client would only see it later.
 
     :raises StartError: one cannot
     """

@@ -17,7 +17,7 @@ from api.serving.embedded import EmbeddedServer
 from api.serving.listener import drain
 from api.serving.subprocesses import spawn
 from api.settings import Settings, StartError, variable_name
-from api.startup import check_store_files, open_tokens
+from api.startup import check
 from models.address import Address, is_loopback
 
 
@@ -40,9 +40,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     # Signals are only handled by sigwait, and never interrupt other code.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
-    check_store_files(settings.redis_url)
-    tokens = open_tokens(settings.tokens_file)
-    with listen(settings.bind, to_everybody=tokens is not None or settings.open) as listener:
+    check(settings)
+    with listen(settings.bind, to_everybody=settings.tokens_file is not None or settings.open) as listener:
         bound = Address(*listener.getsockname()[:2])
         if settings.tokens_file is not None:
             # Gunicorn runs in another directory.

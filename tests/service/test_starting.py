@@ -151,6 +151,13 @@ class TestRefusingToStart:
         assert "FLASKVSTORE_" not in message
         assert list(tmp_path.iterdir()) == []
 
+    def test_every_web_page_is_let_in_only_if_that_is_meant(self, tmp_path: Path) -> None:
+        message = refused(tmp_path, "--bind", "127.0.0.1:0", FLASKVSTORE_CORS_ORIGINS="*")
+
+        assert message.startswith("Error: FLASKVSTORE_CORS_ORIGINS is *, and there are no tokens")
+        assert "--open" in message
+        assert not (tmp_path / "data").exists()
+
     def test_a_port_in_use_is_refused(self, service: Service, tmp_path: Path) -> None:
         message = refused(tmp_path, "--bind", f"127.0.0.1:{service.port}")
 

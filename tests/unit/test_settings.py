@@ -9,6 +9,7 @@ from api.serving.supervisor import without_password
 from api.settings import Settings, StartError, variable_name
 from api.startup import check, settings_for_wsgi_server
 from models.address import Address
+from models.tokens import Tokens
 
 
 GOOD = {
@@ -205,6 +206,16 @@ def test_a_file_of_a_url_that_is_missing_stops_the_start(tmp_path: Path, name: s
     assert str(caught.value) == f"FLASKVSTORE_REDIS_URL has the option {name}, but {missing} cannot be read."
     missing.touch()
     check(Settings(redis_url=f"rediss://:s3cr3t@h?{name}={missing}"))
+
+
+def test_every_web_page_is_let_in_with_tokens_or_if_that_is_meant(tmp_path: Path) -> None:
+    Tokens(tmp_path / "tokens.json").create("a", namespace="ns", scopes=["read"])
+
+    check(Settings(cors_origins=("*",), open=True))
+    check(Settings(cors_origins=("*",), tokens_file=tmp_path / "tokens.json"))
+    check(Settings(cors_origins=("https://a.example",)))
+    with pytest.raises(StartError, match="FLASKVSTORE_CORS_ORIGINS"):
+        check(Settings(cors_origins=("*",)))
 
 
 @pytest.mark.parametrize(
