@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
-.PHONY: help run setup check format test coverage compat compat-scaled granian soak bench bench-quick image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test coverage compat compat-scaled granian proxies soak bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,11 +36,11 @@ format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: .venv/dev.stamp ## Run the test suite
-	$(BIN)/python -m $(PARALLEL) -m "not soak and not image"
+	$(BIN)/python -m $(PARALLEL) -m "not soak and not image and not proxies"
 
 coverage: .venv/dev.stamp ## Run the test suite with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image"
+	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image and not proxies"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -54,6 +54,9 @@ granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
 		$(addprefix tests/service/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py) \
 		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
+
+proxies: .venv/dev.stamp ## Run the contract through nginx, Apache httpd, HAProxy, Caddy and Varnish, as docs/proxies.md sets them up
+	$(BIN)/python -m pytest -m proxies tests/service/test_proxies.py
 
 soak: .venv/dev.stamp ## Run the heavy tests, and many more random cases; make soak SEED=... repeats an earlier run
 	@echo "make soak SEED=$(SEED)"
