@@ -4,9 +4,11 @@ import math
 import re
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from queue import Empty, LifoQueue
+from queue import Empty, Full, SimpleQueue
+from threading import Lock
 from typing import Any, NamedTuple, Self
 
 import redis
@@ -126,22 +128,66 @@ class _Parser(DefaultParser):  # type: ignore[misc, valid-type]  # which one it 
         return True
 
 
-class _TimedQueue(LifoQueue[Any]):
-    """The free connections of a pool. Reports how long each was waited for."""
+class FairQueue:
+    """The free connections of a pool: the last one used is taken first, and the first one to wait is served first.
 
-    def __init__(self, on_wait: Callable[[float], None], maxsize: int) -> None:
-        super().__init__(maxsize)
+    The queues of the standard library let a newcomer overtake those that wait, so under load some wait in vain.
+
+    :param maxsize: the most connections
+    :param on_wait: called with the seconds of each wait
+    """
+
+    def __init__(self, maxsize: int, on_wait: Callable[[float], None] | None = None) -> None:
+        self.queue: list[Any] = []
+        self._maxsize = maxsize
         self._on_wait = on_wait
+        self._waiting: deque[SimpleQueue[Any]] = deque()
+        self._lock = Lock()
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as its parent's
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as redis-py calls it
+        """Take a free connection.
+
+        :param block: whether to wait for one
+        :param timeout: for how many seconds; None for ever
+        :return: the connection; None for one that is still to be made
+        :raises Empty: none became free in time
+        """
+        with self._lock:
+            if self.queue:
+                return self.queue.pop()
+            if not block:
+                raise Empty
+            mine: SimpleQueue[Any] = SimpleQueue()
+            self._waiting.append(mine)
+        started = time.perf_counter()
         try:
-            return super().get(block=False)
-        except Empty:
-            started = time.perf_counter()
-            try:
-                return super().get(block, timeout)
-            finally:
+            return mine.get(timeout=timeout)
+        except BaseException as error:  # whatever ends the wait, no connection may be handed to it any more
+            with self._lock:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                    raise
+            # It came in the very last moment.
+            if isinstance(error, Empty):
+                return mine.get()
+            self.put_nowait(mine.get())
+            raise
+        finally:
+            if self._on_wait is not None:
                 self._on_wait(time.perf_counter() - started)
+
+    def put_nowait(self, connection: Any) -> None:
+        """Hand a connection to the first one that waits, or keep it.
+
+        :raises Full: there are as many as there may be
+        """
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().put(connection)
+            elif len(self.queue) < self._maxsize:
+                self.queue.append(connection)
+            else:
+                raise Full
 
 
 def open_pool(
@@ -158,7 +204,7 @@ def open_pool(
     pool = Pool.from_url(
         url,
         max_connections=max_connections,
-        queue_class=LifoQueue if on_wait is None else partial(_TimedQueue, on_wait),
+        queue_class=partial(FairQueue, on_wait=on_wait),
         timeout=limits.pool,
         socket_connect_timeout=limits.connect,
         socket_timeout=limits.answer,
