@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
-.PHONY: help run setup check format test coverage compat compat-scaled granian proxies soak bench bench-quick image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test coverage compat compat-scaled clients granian proxies soak bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,11 +36,11 @@ format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: .venv/dev.stamp ## Run the test suite
-	$(BIN)/python -m $(PARALLEL) -m "not soak and not image and not proxies"
+	$(BIN)/python -m $(PARALLEL) -m "not soak and not image and not proxies and not clients"
 
 coverage: .venv/dev.stamp ## Run the test suite with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image and not proxies"
+	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image and not proxies and not clients"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -49,6 +49,9 @@ compat: .venv/dev.stamp ## Run the contract's suite on another server: make comp
 
 compat-scaled: .venv/dev.stamp ## Run the contract's suite on a cluster, behind Sentinels and as a user with few rights; SERVER as above
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m $(PARALLEL) $(CONTRACT)
+
+clients: .venv/dev.stamp .venv/clients.stamp ## Generate clients, and do every operation with each; needs Java, Go and Node.js
+	$(BIN)/python -m pytest tests/service/test_generated_clients.py
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
@@ -95,4 +98,10 @@ clean: ## Remove what the other targets have created, except the data in ./data
 
 .venv/dev.stamp: .venv/run.stamp requirements-dev.txt
 	$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	touch $@
+
+.venv/clients.stamp: tests/clients/package.json tests/clients/package-lock.json
+	mkdir -p .venv/clients
+	cp $^ .venv/clients
+	npm ci --prefix .venv/clients --ignore-scripts --omit=optional --no-audit --no-fund
 	touch $@

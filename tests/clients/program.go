@@ -1,0 +1,141 @@
+// Does every operation with the client that openapi-generator makes for Go.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"program/client"
+)
+
+type plan struct {
+	Url     string
+	Token   string
+	Entries []struct {
+		Key    string
+		Base64 []byte
+		Json   any
+	}
+}
+
+type object = map[string]any
+
+func main() {
+	var plan plan
+	text, err := os.ReadFile(os.Args[1])
+	must(err)
+	must(json.Unmarshal(text, &plan))
+
+	configuration := client.NewConfiguration()
+	configuration.Servers = client.ServerConfigurations{{URL: plan.Url}}
+	token := map[string]client.APIKey{"token": {Key: plan.Token, Prefix: "Bearer"}}
+	ctx := context.WithValue(context.Background(), client.ContextAPIKeys, token)
+	made := client.NewAPIClient(configuration)
+	health, keys := made.HealthAPI, made.KeysAPI
+
+	for _, check := range []func() (*client.Health, *http.Response, error){
+		health.CheckLive(ctx).Execute, health.CheckReady(ctx).Execute,
+	} {
+		well, _, err := check()
+		must(err)
+		equal(well.Status, "ok")
+	}
+	for _, check := range []func() (*http.Response, error){health.IsLive(ctx).Execute, health.IsReady(ctx).Execute} {
+		_, err := check()
+		must(err)
+	}
+
+	stored, _, err := keys.StoreKeys(ctx).Pairs(map[string]string{"word": "one", "world": "two"}).ExpireIn(60).Execute()
+	must(err)
+	equal(stored.Stored, int64(2))
+	entries, _, err := keys.ListKeys(ctx).Filter("wor$").Execute()
+	must(err)
+	equal(entries, object{"word": "one", "world": "two"})
+	entries, _, err = keys.ListKeys(ctx).Filter("wo$d").Values(false).Execute()
+	must(err)
+	equal(entries, object{"word": nil, "world": nil})
+	answer, err := keys.CountKeys(ctx).Filter("wor$").Execute()
+	must(err)
+	equal(answer.Header.Get("Total-Count"), "2")
+
+	change := func(key string, change client.Change) object {
+		entry, _, err := keys.ChangeKey(ctx, key).Change(change).Execute()
+		must(err)
+		return entry
+	}
+	equal(change("counter", client.Change{Increment: client.PtrInt64(1 << 40)}), object{"counter": "1099511627776"})
+	equal(change("counter", client.Change{Append: client.PtrString("0")}), object{"counter": "10995116277760"})
+	expiry := client.Change{}
+	expiry.SetExpireIn(30)
+	equal(change("word", expiry), object{"word": "one"})
+
+	_, answer, err = keys.GetKey(ctx, "word").Execute()
+	must(err)
+	transaction := client.Transaction{
+		If: &map[string]*string{
+			"word": client.PtrString(answer.Header.Get("ETag")), "world": client.PtrString("*"), "lock": nil,
+		},
+		Get:      []string{"word", "nothing"},
+		Put:      &map[string]string{"lock": "mine"},
+		Delete:   []string{"world"},
+		ExpireIn: client.PtrInt32(30),
+	}
+	outcome, _, err := keys.Transact(ctx).Transaction(transaction).Execute()
+	must(err)
+	equal(*outcome, client.Outcome{Values: object{"word": "one", "nothing": nil}, Stored: 1, Deleted: 1})
+
+	_, _, err = keys.PutKey(ctx, "word").Value(file([]byte("three"))).IfNoneMatch("*").Execute()
+	equal(code(err), "precondition_failed")
+	_, _, err = keys.GetKey(ctx, "nothing").Execute()
+	equal(code(err), "key_not_found")
+
+	deleted, _, err := keys.DeleteKey(ctx, "lock").Execute()
+	must(err)
+	equal(deleted.Deleted, int64(1))
+	deleted, _, err = keys.DeleteKeys(ctx).Filter("wor$").Execute()
+	must(err)
+	equal(deleted.Deleted, int64(1))
+	deleted, _, err = keys.DeleteKeys(ctx).Execute()
+	must(err)
+	equal(deleted.Deleted, int64(1))
+
+	for _, entry := range plan.Entries {
+		_, _, err = keys.PutKey(ctx, entry.Key).Value(file(entry.Base64)).Execute()
+		must(err)
+		_, err = keys.HasKey(ctx, entry.Key).Execute()
+		must(err)
+		entries, _, err = keys.GetKey(ctx, entry.Key).Execute()
+		must(err)
+		equal(entries, object{entry.Key: entry.Json})
+	}
+}
+
+// The type of a value is a file.
+func file(value []byte) *os.File {
+	path := filepath.Join(filepath.Dir(os.Args[1]), "value")
+	must(os.WriteFile(path, value, 0o600))
+	opened, err := os.Open(path)
+	must(err)
+	return opened
+}
+
+func code(err error) string {
+	return err.(*client.GenericOpenAPIError).Model().(client.Problem).Code
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func equal(found, expected any) {
+	if !reflect.DeepEqual(found, expected) {
+		panic(fmt.Sprintf("%v is not %v", found, expected))
+	}
+}
