@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from models.address import MAX_PORT, Address
+from models.address import MAX_PORT, Address, UnixAddress
 from models.valkey.url import StoreUrl
 
 
@@ -92,6 +92,16 @@ def address(value: str) -> Address:
     if not match or int(match["port"]) > MAX_PORT:
         raise ValueError("HOST:PORT, such as 127.0.0.1:5000 or [::1]:5000")
     return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def bind_address(value: str) -> Address | UnixAddress:
+    """Read ``HOST:PORT`` or ``unix:/PATH``; the mode of a unix socket may follow as in a query."""
+    if not value.startswith("unix:"):
+        return address(value)
+    match = re.fullmatch(r"unix:(?://)?(?P<path>/(?!/)[^?#\0]+)(?:\?mode=0?(?P<mode>[0-7]{3}))?", value)
+    if not match:
+        raise ValueError("unix:/PATH or unix:/PATH?mode=660, or HOST:PORT")
+    return UnixAddress(match["path"], int(match["mode"] or "600", 8))
 
 
 def rate(value: str) -> Rate:

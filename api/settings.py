@@ -11,6 +11,7 @@ from api.parsers import (
     OneOf,
     Rate,
     address,
+    bind_address,
     hosts,
     metric_prefix,
     origins,
@@ -23,7 +24,7 @@ from api.parsers import (
     whole_number,
     yes_or_no,
 )
-from models.address import Address
+from models.address import Address, UnixAddress
 from models.errors import FlaskvstoreError
 
 
@@ -167,8 +168,12 @@ class Settings:
         "flaskvstore",
         metric_prefix,
     )
-    bind: Address = setting(
-        "The address to listen on, as HOST:PORT.", Address("127.0.0.1", 5000), address, option="HOST:PORT"
+    bind: Address | UnixAddress = setting(
+        "The address to listen on: HOST:PORT, or unix:/PATH for a unix socket. Only its own user may connect "
+        "to that, or also others with unix:/PATH?mode=660.",
+        Address("127.0.0.1", 5000),
+        bind_address,
+        option="ADDRESS",
     )
     server: str = setting(
         "The WSGI server: gunicorn, or granian, which needs the extra `flaskvstore[granian]`. Only for `serve`.",

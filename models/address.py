@@ -17,6 +17,20 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class UnixAddress(NamedTuple):
+    """Where a server listens on a unix socket.
+
+    :param path: that of the socket
+    :param mode: who may connect, as the mode of a file
+    """
+
+    path: str
+    mode: int
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
 def is_loopback(socket_address: Any) -> bool:
     """Return whether only this machine reaches a socket.
 

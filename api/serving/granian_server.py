@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -36,7 +37,12 @@ class Server(MPServer):
         """Take the listening socket instead of opening one for each worker."""
         self._sso: Any = self.listener
         self._sfd: Any = self.listener.fileno()
-        self._shd: Any = SocketHolder(self._sfd, uds=False, backlog=self.backlog)  # type: ignore[call-arg]  # its types lag
+        is_unix = self.listener.family == socket.AF_UNIX
+        self.bind_uds = Path(self.listener.getsockname()) if is_unix else None
+        self._shd: Any = SocketHolder(self._sfd, uds=is_unix, backlog=self.backlog)  # type: ignore[call-arg]  # its types lag
+
+    def _unlink_pidfile(self) -> None:
+        """Leave the file of a unix socket to `serve`; there is no other."""
 
 
 def load(_target: str) -> Callable[..., Any]:

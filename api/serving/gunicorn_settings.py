@@ -14,7 +14,7 @@ from api.serving.gunicorn_log import ServerLog
 from api.settings import variable_name
 from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
-from models.address import is_loopback
+from models.address import UnixAddress, is_loopback
 from resources.extensions import IS_STOPPING, METRICS
 
 
@@ -24,6 +24,8 @@ OTHER_FILES = 256
 _settings = settings_for_wsgi_server()
 
 bind = [str(_settings.bind)]
+if isinstance(_settings.bind, UnixAddress):
+    umask = 0o777 & ~_settings.bind.mode
 workers = _settings.workers
 
 # Idle connections, slow clients and long streams cost a greenlet, not a thread: two half-sent request heads would
@@ -66,10 +68,12 @@ def on_starting(_arbiter: object) -> None:
 
 
 def when_ready(arbiter: Any) -> None:
-    """Warn if the service is open to other machines by accident.
+    """Leave a socket of `serve` to `serve`, and warn if the service is open to other machines by accident.
 
     :param arbiter: Gunicorn's parent, which listens already
     """
+    # Else Gunicorn would remove the file of a unix socket at its end, also where systemd goes on listening.
+    arbiter.systemd = arbiter.systemd or any(isinstance(address, int) for address in arbiter.cfg.address)
     to_others = not all(is_loopback(listener.getsockname()) for listener in arbiter.LISTENERS)
     if _settings.tokens_file is None and not _settings.open and to_others:
         logging.getLogger(f"{LOGGER}.server").warning(

@@ -13,16 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from api import LOGGER
+from api.serving import systemd
 from api.serving.embedded import EmbeddedServer
-from api.serving.listener import drain
+from api.serving.listener import Listener
 from api.serving.subprocesses import spawn
 from api.settings import Settings, StartError, variable_name
 from api.startup import check
-from models.address import Address, is_loopback
+from models.address import Address, UnixAddress
 
 
 ROOT = Path(__file__).parent.parent.parent
-BACKLOG_CONNECTIONS = 2048
 ANSWER_TIMEOUT_SECONDS = 5
 STOPS = {signal.SIGTERM, signal.SIGINT}
 SIGNALS = {*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
@@ -41,8 +41,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
     check(settings)
-    with listen(settings.bind, to_everybody=settings.tokens_file is not None or settings.open) as listener:
-        bound = Address(*listener.getsockname()[:2])
+    with Listener(settings.bind, environ, to_everybody=settings.tokens_file is not None or settings.open) as listener:
+        environ = {name: value for name, value in environ.items() if name not in systemd.VARIABLES}
         if settings.tokens_file is not None:
             # Gunicorn runs in another directory.
             environ = {**environ, variable_name("tokens_file"): str(settings.tokens_file.absolute())}
@@ -52,14 +52,15 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
                 embedded.start()
                 environ = {**environ, variable_name("redis_url"): embedded.url}
             server = spawn(
-                server_command(settings.server, listener.fileno()),
+                server_command(settings.server, listener.socket.fileno()),
                 cwd=ROOT,
                 env=environ,
-                inherit=[listener.fileno()],
+                inherit=[listener.socket.fileno()],
             )
             while server.poll() is None and not signal.sigpending() & STOPS:
-                if answers(bound):
-                    log.info(ready_line(bound, settings, embedded))
+                if answers(listener.address):
+                    log.info(ready_line(listener.address, settings, embedded))
+                    listener.tell("READY=1")
                     break
             try:
                 return supervise(server, embedded, listener)
@@ -90,39 +91,14 @@ def server_command(name: str, listener: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", *settings, "wsgi:app"]
 
 
-def listen(address: Address, *, to_everybody: bool) -> socket.socket:
-    """Open the listening socket here, so that a used port is known before anything else is started.
-
-    :param address: where to listen; port 0 for any free one
-    :param to_everybody: whether other machines may reach it
-    :raises StartError: it is in use, not ours, or not to be resolved, or other machines would reach it
-    """
-    try:
-        family, *_, resolved = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        if not to_everybody and not is_loopback(resolved):
-            raise StartError(
-                f"Will not listen on {address}: without tokens everybody who reaches it may read, change and delete "
-                "everything. Name a file of tokens with --tokens-file, or add --open if that is meant."
-            )
-        # `[::]` is all addresses, those of IPv4 included.
-        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server(resolved[:2], family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=both)
-    except UnicodeError as error:
-        raise StartError(f"Cannot listen on {address}: this is no host name. Choose another with --bind.") from error
-    except OSError as error:
-        raise StartError(
-            f"Cannot listen on {address}: {error.strerror}. Stop what listens there, or choose another with --bind."
-        ) from error
-
-
-def answers(address: Address) -> bool:
+def answers(address: Address | UnixAddress) -> bool:
     """Send a request to the service, and return whether it was answered in time.
 
     :param address: where the service listens
     """
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    connection = http.client.HTTPConnection(host, address.port, timeout=ANSWER_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection("localhost", timeout=ANSWER_TIMEOUT_SECONDS)
     try:
+        connection.sock = connected(address)
         connection.request("GET", "/health/live")
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
@@ -131,15 +107,26 @@ def answers(address: Address) -> bool:
         connection.close()
 
 
-def ready_line(bound: Address, settings: Settings, embedded: EmbeddedServer | None) -> str:
+def connected(address: Address | UnixAddress) -> socket.socket:
+    """Return a connection to the service."""
+    if isinstance(address, Address):
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+        return socket.create_connection((host, address.port), ANSWER_TIMEOUT_SECONDS)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(ANSWER_TIMEOUT_SECONDS)
+    connection.connect(address.path)
+    return connection
+
+
+def ready_line(bound: Address | UnixAddress, settings: Settings, embedded: EmbeddedServer | None) -> str:
     """Return a line that says where the service listens, where its data lies, and where the documentation is.
 
     :param bound: the address with its real port
     :param embedded: the embedded server, if there is one
     """
     data = f"in {embedded.data_dir} (embedded Valkey)" if embedded else f"at {without_password(settings.redis_url)}"
-    url = f"http://{bound}"
-    return f"flaskvstore {version('flaskvstore')} listens on {url}, data {data}, documentation at {url}/"
+    where, page = (f"http://{bound}", f"http://{bound}/") if isinstance(bound, Address) else (str(bound), "/ there")
+    return f"flaskvstore {version('flaskvstore')} listens on {where}, data {data}, documentation at {page}"
 
 
 def without_password(url: str | None) -> str:
@@ -148,7 +135,7 @@ def without_password(url: str | None) -> str:
     return f"{scheme}://{rest.removeprefix('//').rpartition('@')[2]}"
 
 
-def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: socket.socket) -> int:
+def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, listener: Listener) -> int:
     """Pass signals on, look after the embedded server, and return when the server has ended.
 
     :param server: the process of Gunicorn or Granian
@@ -166,7 +153,8 @@ def supervise(server: subprocess.Popen[bytes], embedded: EmbeddedServer | None, 
             case signal.SIGTERM | signal.SIGINT:
                 # The first signal lets requests in flight finish, the second does not.
                 if not stopping:
-                    drain(listener)
+                    listener.tell("STOPPING=1")
+                    listener.drain()
                 server.send_signal(signal.SIGQUIT if stopping else signal.SIGTERM)
                 listener.close()
                 stopping = True

@@ -8,10 +8,13 @@ from api.parsers import Rate
 from api.serving.supervisor import without_password
 from api.settings import Settings, StartError, variable_name
 from api.startup import check, settings_for_wsgi_server
-from models.address import Address
+from models.address import Address, UnixAddress
 from models.tokens import Tokens
 
 
+NOT_SOCKETS = [
+    f"unix:{rest}" for rest in ("", "kv.sock", "//kv.sock", "/s?mode=", "/s?mode=888", "/s?mode=660&x=1", "/s#")
+]
 GOOD = {
     "redis_url": ("redis://user:secret@localhost:6380/2", "redis://user:secret@localhost:6380/2"),
     "key_prefix": ("", ""),
@@ -33,7 +36,7 @@ GOOD = {
     "log_format": ("text", "text"),
     "statsd_host": ("localhost:9125", Address("localhost", 9125)),
     "statsd_prefix": ("a.b", "a.b"),
-    "bind": ("[::1]:0", Address("::1", 0)),
+    "bind": ("unix:/run/kv.sock?mode=660", UnixAddress("/run/kv.sock", 0o660)),
     "server": ("granian", "granian"),
     "workers": ("3", 3),
     "data_dir": ("/some/where", Path("/some/where")),
@@ -87,7 +90,17 @@ BAD = {
     "trusted_proxies": ["", "-1", "x"],
     "log_level": ["", "loud"],
     "log_format": ["", "xml"],
-    "bind": ["", "localhost", "localhost:", ":5000", "localhost:65536", "::1:5000", "a b:1", "localhost:x"],
+    "bind": [
+        "",
+        "localhost",
+        "localhost:",
+        ":5000",
+        "localhost:65536",
+        "::1:5000",
+        "a b:1",
+        "localhost:x",
+        *NOT_SOCKETS,
+    ],
     "statsd_host": ["", "localhost"],
     "statsd_prefix": ["", "a b", "a:b", "a.", "%"],
     "server": ["", "uwsgi"],
@@ -159,6 +172,19 @@ def test_a_variable_sets_its_setting(name: str) -> None:
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(name: str, text: str) -> None:
     with pytest.raises(StartError, match=f"^{variable_name(name)} .*must be"):
         Settings.from_env({variable_name(name): text})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[::1]:0", Address("::1", 0)),
+        ("unix:/s", UnixAddress("/s", 0o600)),
+        ("unix:///a b", UnixAddress("/a b", 0o600)),
+        ("unix:/s?mode=0666", UnixAddress("/s", 0o666)),
+    ],
+)
+def test_an_address_to_listen_on_has_several_forms(text: str, value: object) -> None:
+    assert Settings.from_env({"FLASKVSTORE_BIND": text}).bind == value
 
 
 def test_a_bad_url_is_not_shown_because_it_may_hold_a_password() -> None:
