@@ -11,8 +11,6 @@ backend default {
 
 sub vcl_recv {
     # FLASKVSTORE_TRUSTED_PROXIES=1; Varnish adds X-Forwarded-For itself.
-    set req.http.X-Forwarded-Host = req.http.Host;
-    set req.http.X-Forwarded-Proto = "http";
     unset req.http.X-Forwarded-Prefix;
     if (req.url ~ "^/kv/") {
         set req.http.X-Forwarded-Prefix = "/kv";
