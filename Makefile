@@ -55,7 +55,8 @@ clients: .venv/dev.stamp .venv/clients.stamp ## Generate clients, and do every o
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
-		$(addprefix tests/service/test_,starting.py stopping.py workers.py gunicorn_alone.py http.py metrics.py) \
+		$(addprefix tests/service/processes/test_,starting.py stopping.py workers.py gunicorn_alone.py) \
+		$(addprefix tests/service/test_,http.py metrics.py) \
 		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
 
 proxies: .venv/dev.stamp ## Run the contract through nginx, Apache httpd, HAProxy, Caddy and Varnish, as docs/proxies.md sets them up
@@ -79,7 +80,7 @@ bench-quick: .venv/dev.stamp ## Measure for three minutes, and print the result 
 	$(BIN)/python -m benchmarks --quick
 
 monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md from a real run, with Prometheus
-	$(BIN)/python -m tests.support.plots docs/images
+	$(BIN)/python -m tests.support.monitoring.plots docs/images
 
 lock: .venv/dev.stamp ## Write the lock files again from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -16,13 +16,13 @@ from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
 from models.store import Store
 from models.valkey.connection import connect
-from tests.support import acl
 from tests.support.amounts import IS_SOAK
 from tests.support.clients import Ask, in_process
 from tests.support.contract import Contract
-from tests.support.replicated import Group, cluster, sentinels
-from tests.support.services import WSGI_SERVER, Service, serving, valkey
-from tests.support.stores import MAX_VALUE_BYTES, PREFIX, server_of, url_of
+from tests.support.servers import acl
+from tests.support.servers.replicated import Group, cluster, sentinels
+from tests.support.servers.services import WSGI_SERVER, Service, serving, valkey
+from tests.support.servers.stores import MAX_VALUE_BYTES, PREFIX, server_of, url_of
 
 
 # Fixtures are not made anew for each example: a test empties its store by itself. Nor is an example ever late.

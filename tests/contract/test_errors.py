@@ -21,7 +21,7 @@ from models.valkey.client import Client
 from resources import errors as http
 from tests.support.clients import Answer, in_process
 from tests.support.contract import Contract
-from tests.support.stores import broken_store, store_of
+from tests.support.servers.stores import broken_store, store_of
 
 
 def raising(error: Exception) -> Flask:

@@ -16,8 +16,8 @@ from models.valkey.connection import connect
 from tests.support.cases import NOT_EXPIRIES, about, every_key, every_value
 from tests.support.clients import AS_BYTES, AS_TEXT, JSON, MERGE, Answer, Ask, in_process, put_json, target_of
 from tests.support.contract import Contract
-from tests.support.proxy import proxy_to
-from tests.support.stores import MAX_VALUE_BYTES, PREFIX
+from tests.support.servers.proxy import proxy_to
+from tests.support.servers.stores import MAX_VALUE_BYTES, PREFIX
 
 
 OTHER = '"0123456789012345678901234567890123456789"'

@@ -15,10 +15,10 @@ from models.filter import EVERY_KEY, Filter
 from models.store import Store
 from models.valkey import scan
 from models.valkey.connection import connect
-from tests.support import acl
 from tests.support.amounts import amount
 from tests.support.clients import Ask, put_json
-from tests.support.stores import store_of
+from tests.support.servers import acl
+from tests.support.servers.stores import store_of
 from tests.support.ways import Listing, every_listing
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from tests.support.clients import JSON, Answer, Ask
 from tests.support.contract import Contract
-from tests.support.services import Service
+from tests.support.servers.services import Service
 from tests.support.wire import Wire
 
 

@@ -17,7 +17,7 @@ from models.valkey.client import Client
 from models.valkey.connection import connect
 from tests.support.clients import pages, put_json
 from tests.support.contract import Contract
-from tests.support.services import eventually, serving, valkey
+from tests.support.servers.services import eventually, serving, valkey
 from tests.support.wire import Cut, Wire
 
 

@@ -34,8 +34,8 @@ from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
 from tests.support.amounts import IS_SOAK, SEED, amount
 from tests.support.clients import bearer
-from tests.support.services import Service, serving
-from tests.support.stores import PREFIX
+from tests.support.servers.services import Service, serving
+from tests.support.servers.stores import PREFIX
 
 
 MAX_REQUEST_LINE_BYTES = 8_190

@@ -18,7 +18,7 @@ import yaml
 from models.tokens import SCOPES, Tokens
 from tests.support.clients import Ask, bearer, over_http
 from tests.support.contract import Contract
-from tests.support.services import environment, eventually, need, valkey
+from tests.support.servers.services import environment, eventually, need, valkey
 
 
 ROOT = Path(__file__).parent.parent.parent

@@ -18,7 +18,7 @@ from api.settings import Settings, variable_name
 from resources.media_types import NDJSON_TYPES
 from tests.support.clients import Ask
 from tests.support.contract import Contract
-from tests.support.services import (
+from tests.support.servers.services import (
     PROGRAM,
     START_SECONDS,
     Service,

@@ -1,6 +1,6 @@
 """Monitoring: the chain from a datagram to a panel and an alert, with a real service and a real Prometheus.
 
-Only statsd_exporter and Grafana are stood in for: `tests/support/mapping.py` and `tests/support/exporter.py` read the
+Only statsd_exporter and Grafana are stood in for: `exporter.py` and `mapping.py` of `tests/support/monitoring/` read the
 mapping, and Prometheus is asked what the dashboard asks.
 """
 
@@ -22,9 +22,9 @@ from api.errors import PROBLEMS
 from api.settings import Settings
 from api.telemetry import metrics
 from models.errors import StoreError
-from tests.support.exporter import Exporter
-from tests.support.mapping import MAPPING, MappingError, read_rules, target_of
-from tests.support.monitored import (
+from tests.support.monitoring.exporter import Exporter
+from tests.support.monitoring.mapping import MAPPING, MappingError, read_rules, target_of
+from tests.support.monitoring.monitored import (
     DASHBOARD,
     JOB,
     MONITORING,
@@ -35,8 +35,8 @@ from tests.support.monitored import (
     watched,
     work,
 )
-from tests.support.plots import PLOTS, Run, drawn, series_of
-from tests.support.services import eventually, need
+from tests.support.monitoring.plots import PLOTS, Run, drawn, series_of
+from tests.support.servers.services import eventually, need
 
 
 ROOT = Path(__file__).parent.parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.services import environment, eventually, need
+from tests.support.servers.services import environment, eventually, need
 
 
 ROOT = Path(__file__).parent.parent.parent

@@ -19,7 +19,7 @@ from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import answers
 from models.address import Address
 from tests.support.contract import Contract
-from tests.support.services import Service, ask, environment, eventually, free_port, need
+from tests.support.servers.services import Service, ask, environment, eventually, free_port, need
 
 
 ROOT = Path(__file__).parent.parent.parent

@@ -16,8 +16,8 @@ from models.change import ABSENT, EXISTS, Change, Expiry, Transaction
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.connection import connect
-from tests.support.acl import allow, as_user, documented
-from tests.support.replicated import Group
+from tests.support.servers.acl import allow, as_user, documented
+from tests.support.servers.replicated import Group
 
 
 GRANTED = [word for word in documented() if word.startswith("+")]

@@ -18,8 +18,8 @@ from models.valkey.client import Client
 from models.valkey.cluster import Cluster
 from models.valkey.connection import connect, read, write
 from tests.support.cases import about
-from tests.support.replicated import Group, Node, cluster, store_on
-from tests.support.services import eventually
+from tests.support.servers.replicated import Group, Node, cluster, store_on
+from tests.support.servers.services import eventually
 
 
 PAIRS = {f"key {number}": str(number).encode() for number in range(500)}

@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.clients import JSON
 from tests.support.contract import Contract
-from tests.support.replicated import FAILOVER_SECONDS, Group, Node, cluster, sentinels
-from tests.support.services import Service, eventually, serving
+from tests.support.servers.replicated import FAILOVER_SECONDS, Group, Node, cluster, sentinels
+from tests.support.servers.services import Service, eventually, serving
 
 
 pytestmark = pytest.mark.soak

@@ -14,9 +14,9 @@ from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.client import Client
 from models.valkey.connection import connect, read, write
-from tests.support.proxy import Fault, Then, proxy_to
-from tests.support.replicated import FAILOVER_SECONDS, SERVICE, Group, Node, sentinels, store_on
-from tests.support.services import eventually
+from tests.support.servers.proxy import Fault, Then, proxy_to
+from tests.support.servers.replicated import FAILOVER_SECONDS, SERVICE, Group, Node, sentinels, store_on
+from tests.support.servers.services import eventually
 
 
 PAIRS = {f"key {number}": str(number).encode() for number in range(3_000)}

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 
 from models.tokens import Tokens
 from tests.support.clients import Ask, target_of
-from tests.support.services import Service, need, serving
+from tests.support.servers.services import Service, need, serving
 
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

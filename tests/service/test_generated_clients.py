@@ -14,7 +14,7 @@ from models.tokens import SCOPES, Tokens
 from tests.support.cases import KEYS, VALUES
 from tests.support.clients import AS_BYTES, target_of, with_token
 from tests.support.contract import Contract
-from tests.support.services import PROGRAM, Service, ask, environment, need, serving
+from tests.support.servers.services import PROGRAM, Service, ask, environment, need, serving
 
 
 pytestmark = pytest.mark.clients

@@ -15,8 +15,8 @@ import pytest
 
 from resources.media_types import NDJSON
 from tests.support.clients import JSON, Answer, Ask, put_json, target_of
-from tests.support.services import PROGRAM, Service, environment, eventually, kill, ready, serving, workers
-from tests.support.stores import fill
+from tests.support.servers.services import PROGRAM, Service, environment, eventually, kill, ready, serving, workers
+from tests.support.servers.stores import fill
 from tests.support.wire import LARGE, Cut, Wire
 
 

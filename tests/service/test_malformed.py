@@ -12,7 +12,7 @@ import pytest
 from tests.support.amounts import SEED, amount
 from tests.support.clients import Ask
 from tests.support.malformed import requests
-from tests.support.services import Service, workers
+from tests.support.servers.services import Service, workers
 
 
 CLIENTS = 4

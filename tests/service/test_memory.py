@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.support.contract import Contract
-from tests.support.services import serving, workers
-from tests.support.stores import server_of
+from tests.support.servers.services import serving, workers
+from tests.support.servers.stores import server_of
 from tests.support.wire import Wire
 
 

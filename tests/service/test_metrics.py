@@ -18,7 +18,7 @@ from models.store import Store
 from tests.support.amounts import amount
 from tests.support.clients import Ask, put_json
 from tests.support.contract import Contract
-from tests.support.services import Service, eventually, serving, workers
+from tests.support.servers.services import Service, eventually, serving, workers
 
 
 class Statsd:

@@ -18,10 +18,10 @@ from resources.media_types import NDJSON as EXPORT
 from tests.support.cases import KEYS
 from tests.support.clients import AS_BYTES, AS_NDJSON, FORM, JSON, NDJSON, Answer, target_of
 from tests.support.faults import Server
-from tests.support.proxy import LOST, proxy_to
-from tests.support.reverse_proxies import FOLDER, REVERSE_PROXIES, reverse_proxy
-from tests.support.services import Service, serving
-from tests.support.stores import PREFIX
+from tests.support.servers.proxy import LOST, proxy_to
+from tests.support.servers.reverse_proxies import FOLDER, REVERSE_PROXIES, reverse_proxy
+from tests.support.servers.services import Service, serving
+from tests.support.servers.stores import PREFIX
 from tests.support.wire import LARGE, Cut, Wire
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.services import Service, serving
-from tests.support.stores import fill
+from tests.support.servers.services import Service, serving
+from tests.support.servers.stores import fill
 from tests.support.wire import Wire
 
 

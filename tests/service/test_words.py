@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.clients import put_json
 from tests.support.contract import Contract
-from tests.support.services import need, serving
+from tests.support.servers.services import need, serving
 
 
 WORDS = Path("/usr/share/dict/american-english")

@@ -1,7 +1,7 @@
 """What can go wrong with a store: how a test makes it happen to a real one, and what is answered meanwhile.
 
-`docs/failures.md` has the same table for people; `tests/service/test_faults.py` tries each row and holds each against
-it.
+`docs/failures.md` has the same table for people; `tests/service/faults/test_faults.py` tries each row and holds each
+against it.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from api.serving.embedded import find_binary
-from tests.support.proxy import LOST, Fault, Proxy, Then
-from tests.support.services import Service, eventually, free_port, stopped
+from tests.support.servers.proxy import LOST, Fault, Proxy, Then
+from tests.support.servers.services import Service, eventually, free_port, stopped
 from tests.support.wire import Wire
 
 

@@ -17,8 +17,8 @@ from models.store import Store
 from models.valkey.client import Client
 from models.valkey.connection import SECOND_TRY_SECONDS, connect, read, write
 from models.valkey.redis_errors import translated
-from tests.support.proxy import LOST as LOST_ANSWER
-from tests.support.proxy import Fault, Proxy, Then, proxy_to
+from tests.support.servers.proxy import LOST as LOST_ANSWER
+from tests.support.servers.proxy import Fault, Proxy, Then, proxy_to
 
 
 class Command:

@@ -9,7 +9,7 @@ from redis import Redis
 
 from models.filter import FILTER_PATTERN, Filter
 from tests.support.amounts import amount
-from tests.support.stores import store_of
+from tests.support.servers.stores import store_of
 
 
 LETTERS = "wod*?[]^-\\$.\nü!"

@@ -18,8 +18,8 @@ from api.telemetry import logs
 from api.telemetry.logs import REQUEST_FIELDS, JsonFormatter, LineHandler, TextFormatter, logging_config
 from tests.support.clients import Ask, in_process, put_json
 from tests.support.contract import Contract
-from tests.support.services import valkey
-from tests.support.stores import store_of
+from tests.support.servers.services import valkey
+from tests.support.servers.stores import store_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from queue import Empty, Full
 import pytest
 
 from models.valkey.pool import FairQueue
-from tests.support.services import eventually
+from tests.support.servers.services import eventually
 
 
 def waiting(queue: FairQueue) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.valkey.prefetch import FIRST_ITEMS, prefetch
-from tests.support.services import eventually
+from tests.support.servers.services import eventually
 
 
 class Numbers:

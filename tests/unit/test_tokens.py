@@ -17,7 +17,7 @@ import pytest
 from models import tokens as module
 from models.errors import InsufficientScope, InvalidToken, TokenError, TokensUnusable
 from models.tokens import SCOPES, Tokens
-from tests.support.services import PROGRAM, environment
+from tests.support.servers.services import PROGRAM, environment
 
 
 @pytest.fixture

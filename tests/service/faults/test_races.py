@@ -13,8 +13,8 @@ from api.serving.embedded import EmbeddedServer
 from tests.support.amounts import amount
 from tests.support.clients import AS_TEXT, JSON, NDJSON, Ask, over_http, put_json
 from tests.support.contract import Contract
-from tests.support.proxy import LOST, Proxy, proxy_to
-from tests.support.services import serving
+from tests.support.servers.proxy import LOST, Proxy, proxy_to
+from tests.support.servers.services import serving
 
 
 CLIENTS = 8

@@ -27,7 +27,7 @@ from tests.support.clients import (
     with_token,
 )
 from tests.support.contract import Contract
-from tests.support.services import Service, serving
+from tests.support.servers.services import Service, serving
 
 
 # Every call of the contract, with what it needs; each would succeed with all scopes on {"a": "1", "b": "2"}.

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate
 from typing import Any
 
-from tests.support.mapping import Rule, Target, target_of
+from tests.support.monitoring.mapping import Rule, Target, target_of
 
 
 METRIC_TYPES = {"c": "counter", "g": "gauge", "ms": "observer", "h": "observer", "d": "observer"}

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.support.clients import Answer
-from tests.support.services import Service, ask, eventually, gone, kill, serving, workers
-from tests.support.stores import fill
+from tests.support.servers.services import Service, ask, eventually, gone, kill, serving, workers
+from tests.support.servers.stores import fill
 from tests.support.wire import LARGE, Wire
 
 

@@ -1,4 +1,4 @@
-"""What browsers are told: CORS. The security headers are in tests/contract/test_owasp.py."""
+"""What browsers are told: CORS. The security headers are in tests/contract/policy/test_owasp.py."""
 
 from collections.abc import Callable
 

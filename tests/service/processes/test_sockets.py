@@ -14,7 +14,7 @@ import pytest
 
 from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import ROOT
-from tests.support.services import PROGRAM, environment, eventually, free_port, need
+from tests.support.servers.services import PROGRAM, environment, eventually, free_port, need
 from tests.support.wire import Wire
 
 

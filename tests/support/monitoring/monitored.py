@@ -20,12 +20,12 @@ import yaml
 
 from api.serving.embedded import EmbeddedServer
 from tests.support.clients import AS_NDJSON, JSON, NDJSON
-from tests.support.exporter import Exporter, Listening, listening
-from tests.support.mapping import MAPPING, read_rules
-from tests.support.services import Service, eventually, free_port, need, serving, valkey
+from tests.support.monitoring.exporter import Exporter, Listening, listening
+from tests.support.monitoring.mapping import MAPPING, read_rules
+from tests.support.servers.services import Service, eventually, free_port, need, serving, valkey
 
 
-MONITORING = Path(__file__).parent.parent.parent / "monitoring"
+MONITORING = Path(__file__).parent.parent.parent.parent / "monitoring"
 PROMETHEUS = MONITORING / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "grafana" / "dashboards" / "flaskvstore.json").read_text())
 JOB = "flaskvstore_gunicorn"

@@ -13,7 +13,7 @@ from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import server_command
 from api.settings import StartError
 from models.tokens import Tokens
-from tests.support.services import (
+from tests.support.servers.services import (
     BOUND_SECONDS,
     PROGRAM,
     Service,

@@ -13,7 +13,7 @@ from api.serving.supervisor import ROOT, answers
 from models.address import Address
 from models.tokens import Tokens
 from tests.support.contract import Contract
-from tests.support.services import Service, environment, eventually, free_port
+from tests.support.servers.services import Service, environment, eventually, free_port
 
 
 def test_without_a_url_it_stops_at_once_and_says_what_to_set() -> None:

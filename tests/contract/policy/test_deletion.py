@@ -10,7 +10,7 @@ from api.settings import Settings
 from models.store import Store
 from tests.support.clients import Ask, in_process, put_json
 from tests.support.contract import Contract
-from tests.support.services import Service, serving
+from tests.support.servers.services import Service, serving
 
 
 DOTS = {".": "1", "..": "2", "a/../b": "3", "./x": "4", "x/..": "5"}

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.support.contract import Contract
-from tests.support.services import (
+from tests.support.servers.services import (
     Service,
     ask,
     eventually,

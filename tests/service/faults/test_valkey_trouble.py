@@ -10,7 +10,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from tests.support.services import (
+from tests.support.servers.services import (
     BOUND_SECONDS,
     Service,
     ask,
@@ -21,7 +21,7 @@ from tests.support.services import (
     stopped,
     wire_to_each_worker,
 )
-from tests.support.stores import server_of
+from tests.support.servers.stores import server_of
 from tests.support.wire import Wire
 
 

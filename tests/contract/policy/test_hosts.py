@@ -13,7 +13,7 @@ from api.app import create_app
 from api.settings import Settings
 from models.store import Store
 from models.tokens import Tokens
-from tests.contract.test_access import CALLS, OPEN, everything
+from tests.contract.policy.test_access import CALLS, OPEN, everything
 from tests.support.clients import Answer, Ask, in_process
 from tests.support.contract import Contract
 

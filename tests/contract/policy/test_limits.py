@@ -16,8 +16,8 @@ from models.store import Store
 from models.tokens import SCOPES, Tokens
 from tests.support.clients import AS_NDJSON, JSON, NDJSON, Ask, bearer, in_process, put_json, target_of
 from tests.support.contract import Contract
-from tests.support.services import eventually, serving
-from tests.support.stores import server_of, store_of
+from tests.support.servers.services import eventually, serving
+from tests.support.servers.stores import server_of, store_of
 from tests.support.wire import LARGE, Wire
 
 

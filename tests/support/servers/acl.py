@@ -11,7 +11,7 @@ PASSWORD = "let me in"  # noqa: S105  # of a server on loopback that ends with t
 
 def documented(document: str = "README.md") -> list[str]:
     """Give the words of a document's line that makes the user, with a password of ours."""
-    text = (Path(__file__).parent.parent.parent / document).read_text()
+    text = (Path(__file__).parent.parent.parent.parent / document).read_text()
     line = re.search(r"ACL SETUSER (.*)", text)
     assert line, f"{document} has no such line"
     return [word.replace("PASSWORD", PASSWORD) for word in line[1].split()]

@@ -20,7 +20,7 @@ import redis
 from api.serving import embedded
 from api.serving.embedded import EmbeddedServer, find_binary
 from api.settings import StartError
-from tests.support.services import Service, eventually, gone, valkey
+from tests.support.servers.services import Service, eventually, gone, valkey
 
 
 def client_of(server: EmbeddedServer) -> redis.Redis:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.support.monitored import DASHBOARD, Prometheus, Watched, crowd, filled, watched
+from tests.support.monitoring.monitored import DASHBOARD, Prometheus, Watched, crowd, filled, watched
 
 
 WIDTH, HEIGHT = 860, 240

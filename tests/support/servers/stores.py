@@ -10,7 +10,7 @@ from models.store import Store
 from models.valkey.client import Client
 from models.valkey.connection import connect
 from models.valkey.pool import Limits, open_pool
-from tests.support.services import Service
+from tests.support.servers.services import Service
 
 
 PREFIX = "kv:"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.amounts import SEED, amount
 from tests.support.clients import JSON, Answer
-from tests.support.services import Service, eventually, serving
+from tests.support.servers.services import Service, eventually, serving
 from tests.support.wire import Wire
 
 

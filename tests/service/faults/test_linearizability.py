@@ -19,8 +19,8 @@ from models.change import tag_of
 from tests.support.amounts import SEED, amount
 from tests.support.clients import AS_BYTES, Answer
 from tests.support.linearizability import Kind, Operation, State, is_linearizable
-from tests.support.proxy import LOST, Choice, Fault, Proxy, Then, proxy_to
-from tests.support.services import Service, eventually, serving, stopped, valkey
+from tests.support.servers.proxy import LOST, Choice, Fault, Proxy, Then, proxy_to
+from tests.support.servers.services import Service, eventually, serving, stopped, valkey
 from tests.support.wire import Wire
 
 

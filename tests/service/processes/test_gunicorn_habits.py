@@ -16,7 +16,7 @@ from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import ROOT, answers
 from models.address import Address
 from tests.support.clients import Ask
-from tests.support.services import Service, environment, eventually, free_port, serving
+from tests.support.servers.services import Service, environment, eventually, free_port, serving
 from tests.support.wire import Wire
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 
-MAPPING = Path(__file__).parent.parent.parent / "monitoring" / "statsd" / "mapping.yml"
+MAPPING = Path(__file__).parent.parent.parent.parent / "monitoring" / "statsd" / "mapping.yml"
 
 OBSERVER_KEYS = {"observer_type", "histogram_options"}
 RULE_KEYS = {"match", "match_type", "match_metric_type", "name", "labels", "help", "action"} | OBSERVER_KEYS

@@ -23,14 +23,14 @@ from tests.support.faults import (
     Scene,
     Server,
 )
-from tests.support.proxy import proxy_to
-from tests.support.services import SLACK_SECONDS, Service, eventually, need, serving, workers
+from tests.support.servers.proxy import proxy_to
+from tests.support.servers.services import SLACK_SECONDS, Service, eventually, need, serving, workers
 from tests.support.wire import Wire
 
 
 CALLS = READS | WRITES
 ALL: dict[str, Answers] = {**ROWS, **DISK_ROWS}
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture(scope="module")

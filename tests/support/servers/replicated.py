@@ -14,7 +14,7 @@ from api.serving import embedded
 from api.serving.subprocesses import spawn
 from models.store import Store
 from models.valkey.connection import connect
-from tests.support.services import eventually, free_port
+from tests.support.servers.services import eventually, free_port
 
 
 SERVICE = "shop"

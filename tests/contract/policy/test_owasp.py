@@ -18,10 +18,10 @@ from api.settings import Settings, StartError
 from models.tokens import SCOPES, Tokens
 from tests.support.clients import AS_NDJSON, AS_TEXT, Ask, ask_json, bearer, in_process
 from tests.support.contract import Contract
-from tests.support.stores import MAX_VALUE_BYTES, broken_store, store_of
+from tests.support.servers.stores import MAX_VALUE_BYTES, broken_store, store_of
 
 
-ACCESS = (Path(__file__).parent.parent.parent / "docs" / "access.md").read_text()
+ACCESS = (Path(__file__).parent.parent.parent.parent / "docs" / "access.md").read_text()
 SECRET = "a secret value"  # noqa: S105  # it is one for these tests only
 
 

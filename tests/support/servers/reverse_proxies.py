@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.services import eventually, free_port, need
+from tests.support.servers.services import eventually, free_port, need
 
 
-FOLDER = Path(__file__).parent.parent.parent / "deploy" / "proxies"
+FOLDER = Path(__file__).parent.parent.parent.parent / "deploy" / "proxies"
 # What the files are written for.
 UPSTREAM_PORT, PORT = "5000", "8080"
 
