@@ -1,7 +1,7 @@
 """Monitoring: the chain from a datagram to a panel and an alert, with a real service and a real Prometheus.
 
-Only statsd_exporter and Grafana are stood in for: `exporter.py` and `mapping.py` of `tests/support/monitoring/` read the
-mapping, and Prometheus is asked what the dashboard asks.
+Only statsd_exporter and Grafana are stood in for: `exporter.py` and `mapping.py` of `tests/support/monitoring/` read
+the mapping, and Prometheus is asked what the dashboard asks.
 """
 
 import re
