@@ -187,10 +187,10 @@ class TestConnections:
     def test_hundreds_of_connections_at_once_are_all_answered(self, own: Service) -> None:
         with contextlib.ExitStack() as stack:
             wires = [stack.enter_context(Wire(own.port)) for _ in range(256)]
-            wires[0].ask("PUT", "/keys?a=1")
+            wires[0].ask("PUT", "/keys?many=1")
             for _ in range(10):
                 for wire in wires:
-                    wire.begin("GET", "/keys/a", {})
+                    wire.begin("GET", "/keys/many", {})
                 assert {wire.answer().status for wire in wires} == {200}
 
     def test_one_connection_carries_many_requests_each_with_an_id(self, wire: Wire) -> None:
