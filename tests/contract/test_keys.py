@@ -251,9 +251,12 @@ class TestStoringNothing:
         assert answer.json["position"] == 17
         assert "line 2, column 7" in answer.json["detail"]
 
-    @pytest.mark.parametrize("body", [rb'{"\ud800": "1"}', rb'{"a": "\udfff"}'])
-    def test_half_a_surrogate_pair_is_refused(self, ask: Ask, client: Redis, body: bytes) -> None:
-        assert ask("PUT", "/keys", body, JSON).code in {"invalid_key", "invalid_value"}
+    @pytest.mark.parametrize("body", [rb'{"ab\ud800": "1"}', rb'{"a": "12\udfff"}'])
+    def test_half_a_surrogate_pair_is_refused_with_its_position(self, ask: Ask, client: Redis, body: bytes) -> None:
+        answer = ask("PUT", "/keys", body, JSON)
+
+        assert answer.code in {"invalid_key", "invalid_value"}
+        assert answer.json["position"] == 2
         assert client.keys() == []
 
     @pytest.mark.parametrize(

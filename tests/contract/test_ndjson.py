@@ -12,6 +12,7 @@ from models.entry import value_to_json
 from resources.media_types import NDJSON_TYPES
 from tests.support.cases import KEYS, VALUES
 from tests.support.clients import AS_NDJSON, NDJSON, Answer, Ask
+from tests.support.contract import check_sentence
 
 
 # A server of which no key expires is read in another way.
@@ -33,6 +34,8 @@ def imported(ask: Ask, *lines: object) -> Answer:
 
 def errors_of(answer: Answer) -> list[int]:
     assert answer.status == 200, answer.body
+    for error in answer.json["errors"]:
+        check_sentence(error["detail"])
     return [error["line"] for error in answer.json["errors"]]
 
 
@@ -162,6 +165,7 @@ class TestImporting:
         answer = imported(ask, {"key": "a", "value": "1"}, b"x" * (longest + beyond))
 
         assert errors_of(answer) == [2]
+        assert "too long" in answer.json["errors"][0]["detail"]
         assert answer.json["stored"] == 1
 
     def test_the_first_hundred_wrong_lines_are_reported(self, ask: Ask) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask_restx import schemas
 from redis import Redis
 
 from api import errors
@@ -219,6 +220,9 @@ def comparable(output: str) -> object:
 
 
 class TestSwagger:
+    def test_the_document_is_valid(self, contract: Contract) -> None:
+        schemas.validate(contract.document)
+
     @pytest.mark.parametrize("model", ["Entries", "Stored", "Deleted", "Problem", "Health"])
     def test_the_models_are_declared(self, contract: Contract, model: str) -> None:
         assert model in contract.document["definitions"]

@@ -11,11 +11,12 @@ from redis.crc import key_slot
 
 from api.serving.embedded import EmbeddedServer
 from models import errors
+from models.address import Address
 from models.change import ABSENT, EXISTS, Change, Transaction
 from models.filter import EVERY_KEY, Filter
 from models.store import Store
 from models.valkey.client import Client
-from models.valkey.cluster import Cluster
+from models.valkey.cluster import Cluster, _address
 from models.valkey.connection import connect, read, write
 from tests.support.cases import about
 from tests.support.servers.replicated import Group, Node, cluster, store_on
@@ -135,7 +136,7 @@ class TestSpreading:
 
 class TestMoving:
     def test_keys_are_found_while_their_slot_moves_and_lists_wait_for_its_end(
-        self, own: Group, own_store: Store
+        self, own: Group, own_store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         own_store.put({**PAIRS, "{moving}old": b"1"})
         cursor, _ = own_store.page(EVERY_KEY, cursor=0, limit=10)
@@ -159,7 +160,11 @@ class TestMoving:
         for node in (target, source):
             node.client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
 
-        assert own_store.get("{moving}old").content == b"1"
+        # What a redirection says is known, and not only when the slot map has been asked for again.
+        with monkeypatch.context() as patch:
+            patch.setattr("models.valkey.cluster.REFRESH_AGAIN_SECONDS", 60)
+            for _ in range(2):
+                assert own_store.get("{moving}old").content == b"1"
         assert {key: value for batch in own_store.entries(EVERY_KEY) for key, value in batch.items()} == {
             **PAIRS,
             "{moving}old": b"1",
@@ -191,6 +196,11 @@ class TestMoving:
             monkeypatch.setattr(Client, "execute_with_run_id", execute_and_move)
             with pytest.raises(errors.StoreChanged):
                 call()
+
+
+@pytest.mark.parametrize(("named", "host"), [(b"192.0.2.1", "192.0.2.1"), (b"", "::1"), (None, "::1"), (b"?", "::1")])
+def test_a_node_that_does_not_know_its_name_is_where_the_one_that_was_asked_is(named: bytes | None, host: str) -> None:
+    assert _address([named, 7000, b"id"], Address("::1", 1)) == Address(host, 7000)
 
 
 class TestSending:

@@ -1,6 +1,7 @@
 """The Swagger document as a judge of answers."""
 
 import json
+import re
 from typing import Any
 
 from jsonschema import Draft4Validator
@@ -11,6 +12,8 @@ PROBLEM = "application/problem+json"
 # Which is there depends on what is asked: whether a key expires, and whether a page is the last.
 SOMETIMES = {"Expire-In", "Link"}
 OURS = {"ETag", "Expire-In", "Link", "Retry-After", "Total-Count", "WWW-Authenticate"}
+# It starts with a word, which may be the name of a parameter or of a method, and ends with a full stop.
+SENTENCE = re.compile(r"(?:[A-Z]?[a-z]|[A-Z]+ [a-z]|[^A-Za-z]).*\.", re.DOTALL)
 
 
 class Contract:
@@ -43,6 +46,8 @@ class Contract:
             assert media_type == PROBLEM
         if method != "HEAD" and media_type.endswith("json") and media_type != "application/x-ndjson":
             self.validate(operation["responses"][str(status)]["schema"], body)
+            if media_type == PROBLEM:
+                check_sentence(json.loads(body)["detail"])
 
     def check_headers(self, what: str, operation: dict[str, Any], status: int, headers: Headers, body: bytes) -> None:
         """Fail if a header of ours is missing, or is there and not declared."""
@@ -72,3 +77,8 @@ class Contract:
         """Fail if a body does not follow a schema of the document."""
         full = {**schema, "definitions": self.document["definitions"]}
         Draft4Validator(full).validate(json.loads(body))
+
+
+def check_sentence(text: str) -> None:
+    """Fail if an error does not say what is wrong in a sentence."""
+    assert SENTENCE.fullmatch(text), text
