@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
-.PHONY: help run setup check format test coverage compat compat-scaled clients granian proxies soak bench bench-quick image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test coverage compat compat-scaled clients granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,6 +67,9 @@ soak: .venv/dev.stamp ## Run the heavy tests, and many more random cases; make s
 	TEST_SEED=$(SEED) $(BIN)/python -m $(PARALLEL) --hypothesis-seed=$(SEED) -m "grows and not soak"
 	TEST_SEED=$(SEED) $(BIN)/python -m pytest -m soak
 
+mutants: .venv/dev.stamp ## Make small faults, and show those that no test finds: make mutants COUNT=150; SEED as above
+	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m tests.support.mutants
+
 image: ## Build the image flaskvstore with Docker, or with Podman: make image ENGINE=podman
 	$(ENGINE) build --tag flaskvstore .
 
@@ -89,7 +92,7 @@ lock: .venv/dev.stamp ## Write the lock files again from setup.cfg
 		--custom-compile-command "make lock" --upgrade --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
 
 clean: ## Remove what the other targets have created, except the data in ./data
-	rm -rf .venv build *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build mutants *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/run.stamp: requirements.txt setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
