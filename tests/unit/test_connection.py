@@ -15,7 +15,7 @@ from models.change import EXISTS, Change, Transaction
 from models.filter import EVERY_KEY
 from models.store import Store
 from models.valkey.client import Client
-from models.valkey.connection import SECOND_TRY_SECONDS, connect, read, write
+from models.valkey.connection import ALONE, SECOND_TRY_SECONDS, connect, read, write
 from models.valkey.redis_errors import translated
 from tests.support.servers.proxy import LOST as LOST_ANSWER
 from tests.support.servers.proxy import Fault, Proxy, Then, proxy_to
@@ -239,8 +239,11 @@ class TestConnecting:
         with pytest.raises(errors.StoreUnavailable):
             call(client.execute, "GET", "key")
 
-    def test_a_pool_without_a_free_connection_is_saturated(self, valkey_server: EmbeddedServer) -> None:
-        client = connect(valkey_server.url, timeout_seconds=1, max_connections=1)
+    def test_a_pool_without_a_free_connection_is_saturated_and_tells_how_long_it_was_waited_for(
+        self, valkey_server: EmbeddedServer
+    ) -> None:
+        waits: list[float] = []
+        client = connect(valkey_server.url, timeout_seconds=1, max_connections=1, on_wait=waits.append)
         assert isinstance(client, Client)
         taken = client.pool.get_connection()
 
@@ -249,6 +252,8 @@ class TestConnecting:
 
         client.pool.release(taken)
         assert read(client.execute, "GET", "nothing") is None
+        [waited_seconds] = waits
+        assert waited_seconds >= ALONE.pool
         client.close()
 
     @pytest.mark.parametrize("call", [read, write])
