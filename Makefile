@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The program that builds and runs images: docker or podman.
 ENGINE ?= docker
-# On two cores; the tests of one file run one after the other, because they share its services.
-PARALLEL := pytest -n 2 --dist loadfile
+# On two cores, of which a test that waits needs none; those of one file run one after the other: they share its services.
+PARALLEL := pytest -n 4 --dist loadfile
 # The random seed of `make soak`, which prints it.
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
