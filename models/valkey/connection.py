@@ -19,7 +19,7 @@ from models.valkey.cluster import Cluster
 from models.valkey.discovery import ALL_QUESTIONS, ONE_QUESTION, Discovery
 from models.valkey.pool import Limits
 from models.valkey.redis_errors import PartialFailure, translated
-from models.valkey.sentinel import Primary, PrimaryConnection
+from models.valkey.sentinel import Primary, PrimaryClient
 from models.valkey.url import StoreUrl
 
 
@@ -55,11 +55,10 @@ def connect(
     discovery = Discovery(parsed.hosts, open_asked, ALL_QUESTIONS * timeout_seconds)
     if parsed.kind == "cluster":
         return Cluster(discovery, lambda address: open_one(parsed.of_server(address), limits), timeout_seconds)
-    primary = Primary(discovery, parsed.service)
     url = parsed.of_server(parsed.hosts[0])  # its host is replaced by that of the primary
-    client = open_one(url, limits, connection_class=PrimaryConnection, primary=primary)
-    primary.connections_of(client)
-    return client
+    return PrimaryClient(
+        Primary(discovery, parsed.service), url, limits, max_connections=max_connections, on_wait=on_wait
+    )
 
 
 def _open_asked(url: StoreUrl, timeout_seconds: float, address: Address) -> Client:

@@ -28,7 +28,7 @@ class Discovery:
 
     def __init__(self, addresses: Iterable[Address], open_server: Callable[[Address], Client], seconds: float) -> None:
         self.addresses = list(addresses)
-        self._open = open_server
+        self.open = open_server
         self._seconds = seconds
 
     def move_to_end(self, address: Address) -> None:
@@ -49,7 +49,7 @@ class Discovery:
         deadline = time.monotonic() + self._seconds
         failure: Exception = exceptions.ConnectionError("There is no server to ask.")
         for address in list(self.addresses):
-            with closing(self._open(address)) as server:
+            with closing(self.open(address)) as server:
                 try:
                     answer = server.execute(*command)
                 except (exceptions.RedisError, StoreError) as error:

@@ -1,20 +1,21 @@
 """Killing a primary under load: the service is back when the servers are, and loses what replication can lose."""
 
+import contextlib
 import http.client
 import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 
 from tests.support.clients import JSON
 from tests.support.contract import Contract
-from tests.support.servers.replicated import FAILOVER_SECONDS, Group, Node, cluster, sentinels
+from tests.support.servers.replicated import FAILOVER_SECONDS, SERVICE, Group, Node, cluster, sentinels
 from tests.support.servers.services import Service, eventually, serving
 
 
@@ -27,6 +28,8 @@ SLACK_SECONDS = 1.5  # a machine that also runs six servers and an election
 CODES = {"store_unavailable", "store_timeout", "store_read_only", "store_loading", "outcome_unknown"}
 # Replication lags by milliseconds here. What was acknowledged longer than this before the kill must be there.
 SAFE_SECONDS = 1.0
+# How long after the Sentinels say that a primary was replaced the service may still use it, as docs/scaling.md says.
+NOTICED_SECONDS = 1.0
 
 
 class Attempt(NamedTuple):
@@ -144,6 +147,87 @@ def test_a_primary_that_is_killed_under_load_is_replaced(
             f"{recovered_at - killed_at:.1f} s; errors: {codes}; the slowest took "
             f"{max(each.took_seconds for each in failed):.2f} s"
         )
+
+
+@pytest.mark.parametrize(
+    ("start", "command", "may_lose"),
+    [
+        pytest.param(cluster, "CLUSTER FAILOVER", False, id="cluster"),
+        pytest.param(sentinels, f"SENTINEL FAILOVER {SERVICE}", True, id="sentinel"),
+        # Valkey 9 and newer.
+        pytest.param(sentinels, f"SENTINEL FAILOVER {SERVICE} COORDINATED", False, id="sentinel-coordinated"),
+    ],
+)
+def test_a_primary_that_is_replaced_on_purpose_loses_nothing_after_that_is_announced(
+    start: Callable[[Path], AbstractContextManager[Group]],
+    command: str,
+    may_lose: bool,
+    tmp_path: Path,
+    contract: Contract,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "servers").mkdir()
+    with (
+        start(tmp_path / "servers") as group,
+        serving(tmp_path, "--redis-url", group.url, "--workers", "2") as service,
+        announcements(group.guides) as announced,
+    ):
+        (victim, *_) = group.primaries()
+        (asked, *_) = group.guides or [node for node in group.nodes if follows(node, victim)]
+        with Load(service.port) as load:
+            eventually(load.is_fine)
+            time.sleep(SAFE_SECONDS)
+            started_at = time.monotonic()
+            asked.client.execute_command(command)
+            eventually(lambda: victim not in group.primaries(), 4 * FAILOVER_SECONDS)
+            time.sleep(SAFE_SECONDS)
+            eventually(load.is_fine)
+        listed = service.ask(contract)("GET", "/keys").json
+
+    acknowledged = [each for each in load.attempts if each.status == 200]
+    lost_at = [each.ended_at for each in acknowledged if each.key not in listed]
+    codes = Counter(each.code for each in [*load.attempts, *load.increments] if each.status != 200)
+    with capsys.disabled():
+        last = f", the last {max(lost_at) - min(announced):+.3f} s after the switch was announced" if lost_at else ""
+        print(  # noqa: T201  # the numbers are what one wants to see
+            f"\n{len(acknowledged):,} writes acknowledged, {len(lost_at)} of them lost{last}; errors: {dict(codes)}"
+        )
+    assert set(codes) <= CODES
+    if may_lose:
+        assert all(started_at - SAFE_SECONDS < at < min(announced) + NOTICED_SECONDS for at in lost_at)
+    else:
+        assert lost_at == []
+
+
+@contextlib.contextmanager
+def announcements(guides: Sequence[Node]) -> Iterator[list[float]]:
+    """Collect when each Sentinel says that the primary has changed."""
+    heard: list[float] = []
+
+    def listen(guide: Node) -> None:
+        said = guide.client.pubsub()
+        said.subscribe("+switch-master")
+        while not ended.is_set():
+            if said.get_message(ignore_subscribe_messages=True, timeout=0.1):
+                heard.append(time.monotonic())
+        said.close()
+
+    ended = threading.Event()
+    listeners = [threading.Thread(target=listen, args=(guide,)) for guide in guides]
+    for listener in listeners:
+        listener.start()
+    try:
+        yield heard
+    finally:
+        ended.set()
+        for listener in listeners:
+            listener.join()
+
+
+def follows(node: Node, primary: Node) -> bool:
+    """Tell whether a server is a replica of another."""
+    role: list[Any] = node.client.role()
+    return bool(role[0] == b"slave" and role[2] == primary.port)
 
 
 def test_a_primary_that_hangs_under_load_is_replaced(group: Group, service: Service) -> None:

@@ -22,7 +22,7 @@ SLOTS = 16_384
 # How long a server has to be silent before the others replace it.
 NODE_TIMEOUT_MS = 1_000
 # What the servers themselves take at most to replace a primary on a busy machine: to notice, to agree, to elect.
-FAILOVER_SECONDS = 20.0
+FAILOVER_SECONDS = 40.0
 
 
 class Node:
