@@ -36,6 +36,11 @@ class Condition(NamedTuple):
         """
         return (self.match is None or _names(self.match, tag)) and not _names(self.none_match, tag)
 
+    @property
+    def compares(self) -> bool:
+        """Whether it compares tags, so that its outcome tells more of the value than that there is one."""
+        return isinstance(self.match, frozenset) or isinstance(self.none_match, frozenset)
+
 
 UNCONDITIONAL = Condition()
 EXISTS = Condition(match=ANY)

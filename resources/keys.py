@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from flask import request
 from flask_restx import Namespace
 
-from models.change import UNCONDITIONAL, tag_of
+from models.change import UNCONDITIONAL, Condition, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
 from models.filter import EVERY_KEY
 from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
@@ -213,7 +213,7 @@ class KeyItem(KeyResource):
         `If-Match` makes it a compare-and-set, `If-Match: *` an update of what exists, `If-None-Match: *` a creation.
         """
         (expire_in,) = parse_query(EXPIRE_IN)
-        condition = read_condition()
+        condition = self._write_condition()
         refuse_multipart()
         value = read_bytes()
         self.store.put_one(key, value, expire_in=expire_in, condition=condition)
@@ -238,8 +238,18 @@ class KeyItem(KeyResource):
     def delete(self, key: str) -> BytesResponse:
         """Delete one key."""
         parse_query()
-        self.store.delete(key, condition=read_condition())
+        self.store.delete(key, condition=self._write_condition())
         return json_response({"deleted": 1})
+
+    def _write_condition(self) -> Condition:
+        """Return the condition of the current write.
+
+        :raises InsufficientScope: it compares tags, which tells whoever can guess a value that it is this one
+        """
+        condition = read_condition()
+        if condition.compares:
+            self.require(READ)
+        return condition
 
 
 def _link(text: str, *, values: bool, limit: int, cursor: int) -> str:

@@ -47,9 +47,10 @@ def read_transaction() -> Transaction:
 
 
 def scopes_of(transaction: Transaction) -> list[str]:
-    """Return the scopes that a token needs for a transaction; one with conditions only needs to read."""
-    _, get, put, delete, _ = transaction
-    needed = {READ: get or not (put or delete), WRITE: put, DELETE: delete}
+    """Return the scopes that a token needs for a transaction: also to read, if it only checks or compares tags."""
+    conditions, get, put, delete, _ = transaction
+    compares = any(condition.compares for condition in conditions.values())
+    needed = {READ: get or compares or not (put or delete), WRITE: put, DELETE: delete}
     return [scope for scope, is_needed in needed.items() if is_needed]
 
 

@@ -30,6 +30,8 @@ from tests.support.contract import Contract
 from tests.support.servers.services import Service, serving
 
 
+# That of the value "1".
+TAG = '"356a192b7913b04c54574d18c28d46e6395428ab"'
 # Every call of the contract, with what it needs; each would succeed with all scopes on {"a": "1", "b": "2"}.
 CALLS: dict[str, tuple[str, str, bytes, Mapping[str, str], set[str]]] = {
     "list": ("GET", "/keys", b"", {}, {"read"}),
@@ -45,11 +47,24 @@ CALLS: dict[str, tuple[str, str, bytes, Mapping[str, str], set[str]]] = {
     "check one": ("HEAD", "/keys/a", b"", {}, {"read"}),
     "store one": ("PUT", "/keys/a", b"x", {}, {"write"}),
     "create one": ("PUT", "/keys/c", b"x", {"If-None-Match": "*"}, {"write"}),
+    "update one": ("PUT", "/keys/a", b"x", {"If-Match": "*"}, {"write"}),
+    "store one by tag": ("PUT", "/keys/a", b"x", {"If-Match": TAG}, {"read", "write"}),
+    "store one but for a tag": ("PUT", "/keys/c", b"x", {"If-None-Match": TAG}, {"read", "write"}),
     "increment": ("PATCH", "/keys/a", b'{"increment": 1}', JSON, {"read", "write"}),
     "delete one": ("DELETE", "/keys/a", b"", {}, {"delete"}),
+    "delete one that exists": ("DELETE", "/keys/a", b"", {"If-Match": "*"}, {"delete"}),
+    "delete one by tag": ("DELETE", "/keys/a", b"", {"If-Match": TAG}, {"read", "delete"}),
     "transaction that reads": ("POST", "/keys", b'{"get": ["a"]}', JSON, {"read"}),
     "transaction that checks": ("POST", "/keys", b'{"if": {"a": "*"}}', JSON, {"read"}),
     "transaction that writes": ("POST", "/keys", b'{"put": {"c": "3"}}', JSON, {"write"}),
+    "transaction that creates": (
+        *("POST", "/keys", b'{"if": {"a": "*", "c": null}, "put": {"c": "3"}}', JSON),
+        {"write"},
+    ),
+    "transaction that compares": (
+        *("POST", "/keys", json.dumps({"if": {"a": TAG}, "put": {"c": "3"}}).encode(), JSON),
+        {"read", "write"},
+    ),
     "transaction that deletes": ("POST", "/keys", b'{"delete": ["a"]}', JSON, {"delete"}),
     "transaction that does all": (
         *("POST", "/keys", b'{"if": {"a": "*"}, "get": ["a"], "put": {"c": "3"}, "delete": ["b"]}', JSON),
