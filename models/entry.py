@@ -83,11 +83,7 @@ def check_value_size(key: str, value_bytes: int, max_value_bytes: int) -> None:
     :raises ValueTooLarge: it is above the limit
     """
     if value_bytes > max_value_bytes:
-        raise ValueTooLarge(
-            f"The value for the key {quoted(key)} has {value_bytes:,} bytes: at most {max_value_bytes:,} are allowed.",
-            limit=max_value_bytes,
-            actual=value_bytes,
-        )
+        raise ValueTooLarge(key, max_value_bytes, value_bytes)
 
 
 def parse_expire_in(text: str) -> int:

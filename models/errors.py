@@ -47,7 +47,20 @@ class InvalidFilter(RequestError):
 
 
 class ValueTooLarge(RequestError):
-    """A value is above the limit."""
+    """A value is above the limit.
+
+    :param limit: the limit in bytes
+    :param actual: its size in bytes; None if it is not known, because it came in chunks
+    """
+
+    def __init__(self, key: str, limit: int, actual: int | None = None) -> None:
+        size = "too many" if actual is None else f"{actual:,}"
+        known = {} if actual is None else {"actual": actual}
+        super().__init__(
+            f"The value for the key {quoted(key)} has {size} bytes: at most {limit:,} are allowed.",
+            limit=limit,
+            **known,
+        )
 
 
 class TooManyKeys(RequestError):

@@ -16,7 +16,7 @@ from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, body, key_ans
 from resources.errors import FilterRequired
 from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
-from resources.parsing.body import read_bytes
+from resources.parsing.body import read_value
 from resources.parsing.conditions import (
     entity_tag,
     read_collection_condition,
@@ -215,7 +215,7 @@ class KeyItem(KeyResource):
         (expire_in,) = parse_query(EXPIRE_IN)
         condition = self._write_condition()
         refuse_multipart()
-        value = read_bytes()
+        value = read_value(key, self.store.max_value_bytes)
         self.store.put_one(key, value, expire_in=expire_in, condition=condition)
         response = json_response({"stored": 1})
         response.headers.add("ETag", entity_tag(tag_of(value), json=False))

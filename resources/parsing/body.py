@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from flask import Request
 from flask.globals import request_ctx
 
+from models.errors import ValueTooLarge
 from resources.errors import BodyTooLarge, InvalidBody
 
 
@@ -19,6 +20,23 @@ def read_bytes() -> bytes:
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
     return b"".join(read_chunks(max_bytes=request_ctx.request.max_content_length))
+
+
+def read_value(key: str, max_value_bytes: int) -> bytes:
+    """Return the body of the current request, which is the value of a key.
+
+    :param key: named in the error
+    :raises ValueTooLarge: it is above the limit: known from its length before it is read, or as soon as too much came
+    :raises BodyTooLarge: it is above the application's limit
+    :raises InvalidBody: it ended too early, or its chunks are malformed
+    """
+    max_body_bytes = request_ctx.request.max_content_length or sys.maxsize
+    try:
+        return b"".join(read_chunks(max_bytes=min(max_value_bytes, max_body_bytes)))
+    except BodyTooLarge as error:
+        if max_value_bytes >= max_body_bytes:
+            raise
+        raise ValueTooLarge(key, max_value_bytes, error.members.get("actual")) from None
 
 
 def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ import pytest
 from resources.media_types import NDJSON
 from tests.support.clients import JSON, Answer, Ask, put_json, target_of
 from tests.support.servers.services import PROGRAM, Service, environment, eventually, kill, ready, serving, workers
-from tests.support.servers.stores import fill
+from tests.support.servers.stores import MAX_VALUE_BYTES, fill
 from tests.support.wire import LARGE, Cut, Wire
 
 
@@ -397,6 +397,22 @@ class TestBodies:
             # Who sends it nevertheless has not spoilt the connection.
             wire.send(body)
             assert wire.ask("GET", "/keys/a").status == 404
+
+    @pytest.mark.gunicorn("Granian closes a connection whose body was not read")
+    def test_a_value_announced_too_large_is_refused_before_it_comes(self, wire: Wire) -> None:
+        wire.begin("PUT", "/keys/a", {"Content-Length": str(MAX_VALUE_BYTES + 1)})
+        answer = wire.answer()
+
+        assert (answer.status, answer.code) == (413, "value_too_large")
+        assert (answer.json["limit"], answer.json["actual"]) == (MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)
+
+    @pytest.mark.gunicorn("Granian closes a connection whose body was not read")
+    def test_a_value_in_chunks_is_refused_as_soon_as_too_much_came(self, wire: Wire) -> None:
+        wire.begin("PUT", "/keys/a", CHUNKED)
+        wire.send(chunk(bytes(MAX_VALUE_BYTES + 100_000)))  # and no end
+        answer = wire.answer()
+
+        assert (answer.status, answer.code, answer.json["limit"]) == (413, "value_too_large", MAX_VALUE_BYTES)
 
     @pytest.mark.parametrize("chunked", [False, True])
     def test_a_body_of_the_largest_size_is_taken(self, own: Service, *, chunked: bool) -> None:
