@@ -1,6 +1,7 @@
 r"""The filter language: `$` is any run of characters, `\$` and `\\` stand for themselves."""
 
 import re
+from functools import cached_property
 from typing import Self
 
 from models.errors import InvalidFilter, quoted
@@ -9,17 +10,38 @@ from models.errors import InvalidFilter, quoted
 MAX_FILTER_CHARACTERS = 2048
 FILTER_PATTERN = r"^([^\\]|\\[\\$])*$"
 
+# How much of a literal behind a wildcard a server looks for. It tries at each byte of a name, so that a long literal
+# costs it the product of both lengths.
+SENT_LITERAL_BYTES = 16
+# A server gives up a pattern with a thousand wildcards, and takes it to match nothing.
+SENT_LITERALS = 100
+
 _TOKEN = re.compile(r"\\(?P<escaped>[\\$])|(?P<wrong>\\)|(?P<wildcard>\$+)|(?P<plain>[^\\$]+)")
 # Outside of brackets only these mean something in a Redis pattern (https://redis.io/docs/latest/commands/keys/).
 _GLOB_SPECIAL = re.compile(rb"[*?\[\]^\\-]")
 
 
-class Filter:
-    """A pattern for keys, which must match a whole key."""
+def escaped_glob(literal: bytes) -> bytes:
+    """Return a Redis pattern in which every byte stands for itself."""
+    return _GLOB_SPECIAL.sub(rb"\\\g<0>", literal)
 
-    def __init__(self, glob: bytes, text: str) -> None:
-        self._glob = glob
+
+class Filter:
+    """A pattern for keys, which must match a whole key.
+
+    :param literals: what stands before, between and behind its wildcards; one without a wildcard has one
+    :param text: as a client writes it
+    """
+
+    def __init__(self, literals: list[bytes], text: str) -> None:
         self.text = text
+        self._literals = literals
+        start, *behind = literals
+        between = [literal[:SENT_LITERAL_BYTES] for literal in behind[:-1][:SENT_LITERALS]]
+        sent = [start, *between, *(literal[-SENT_LITERAL_BYTES:] for literal in behind[-1:])]
+        self._glob = b"*".join(map(escaped_glob, sent))
+        #: Whether a server looks for less than this, so that some of the names that it finds do not match.
+        self.is_shortened = sent != literals
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -34,7 +56,7 @@ class Filter:
                 limit=MAX_FILTER_CHARACTERS,
                 actual=len(text),
             )
-        glob = b""
+        literals = [b""]
         for token in _TOKEN.finditer(text):
             if token["wrong"]:
                 raise InvalidFilter(
@@ -43,17 +65,33 @@ class Filter:
                     position=token.start(),
                 )
             # A run of wildcards is one wildcard: the same meaning, and less work for the server.
-            glob += b"*" if token["wildcard"] else escaped_glob((token["escaped"] or token["plain"]).encode())
-        return cls(glob, text)
+            if token["wildcard"]:
+                literals.append(b"")
+            else:
+                literals[-1] += (token["escaped"] or token["plain"]).encode()
+        return cls(literals, text)
 
     def glob(self, prefix: bytes) -> bytes:
-        """Return the Redis pattern for names: a prefix, taken literally, and then what the filter says."""
+        """Return the Redis pattern for names: a prefix, taken literally, and then what the filter says, or less."""
         return escaped_glob(prefix) + self._glob
 
+    def matches(self, key: bytes) -> bool:
+        """Return whether a key matches, in a time that grows with its length only."""
+        start, end = self._literals[0], self._literals[-1]
+        if len(self._literals) == 1:
+            return key == start
+        at, stop = len(start), len(key) - len(end)
+        for literal in self._between:
+            found = literal.search(key, at, stop)
+            if found is None:
+                return False
+            at = found.end()
+        return at <= stop and key.startswith(start) and key.endswith(end)
 
-EVERY_KEY = Filter(b"*", "$")
+    @cached_property
+    def _between(self) -> list[re.Pattern[bytes]]:
+        """The literals between two wildcards: an expression like that is found in linear time, by bytes.find not."""
+        return [re.compile(re.escape(literal)) for literal in self._literals[1:-1]]
 
 
-def escaped_glob(literal: bytes) -> bytes:
-    """Return a Redis pattern in which every byte stands for itself."""
-    return _GLOB_SPECIAL.sub(rb"\\\g<0>", literal)
+EVERY_KEY = Filter([b"", b""], "$")

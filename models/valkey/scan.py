@@ -80,9 +80,11 @@ class Scan:
         fingerprint, place, position = _unpacked(cursor) if cursor else (topology.fingerprint, 0, 0)
         if fingerprint != topology.fingerprint or place >= len(topology.servers):
             raise CursorExpired(EXPIRED)
+        # Several equal steps, which together look at as many names as the page has.
+        count = -(-limit // -(-limit // SCAN_COUNT))
         names: list[bytes] = []
         for _ in range(MAX_SCANS_PER_PAGE):
-            position, found = self._step(topology.servers[place], position, pattern, count=limit, strings=strings)
+            position, found = self._step(topology.servers[place], position, pattern, count=count, strings=strings)
             names += found
             place += position == 0
             if place == len(topology.servers) or len(names) >= limit:
@@ -166,6 +168,9 @@ class Scan:
             raise StoreChanged(CHANGED)
         if self.meets_counters:
             names = [name for name in names if not name.startswith(HITS_PREFIX)]
+        if pattern.is_shortened:
+            start = len(self._prefix)
+            names = [name for name in names if pattern.matches(name[start:])]
         return int(next_position), names
 
     def _check(self, topology: Topology) -> None:

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from models.filter import FILTER_PATTERN, Filter
+from models import filter as filters
+from models.entry import MAX_KEY_BYTES
+from models.filter import FILTER_PATTERN, MAX_FILTER_CHARACTERS, SENT_LITERAL_BYTES, Filter
 from tests.support.amounts import amount
 from tests.support.servers.stores import store_of
 
@@ -35,19 +37,71 @@ def backend() -> str:
     return "valkey"
 
 
+@pytest.mark.parametrize("sent", [SENT_LITERAL_BYTES, 1])
 @pytest.mark.grows
-@settings(max_examples=amount(200, 5_000))
-@given(patterns_and_keys())
-def test_a_filter_matches_what_its_regular_expression_matches(client: Redis, drawn: tuple[str, str, set[str]]) -> None:
-    pattern, meaning, keys = drawn
+@settings(max_examples=amount(100, 5_000))
+@given(drawn=patterns_and_keys())
+def test_a_filter_matches_what_its_regular_expression_matches(
+    client: Redis, monkeypatch: pytest.MonkeyPatch, sent: int, drawn: tuple[str, str, set[str]]
+) -> None:
+    written, meaning, keys = drawn
+    monkeypatch.setattr(filters, "SENT_LITERAL_BYTES", sent)
+    pattern = Filter.parse(written)
     client.flushall()
     store = store_of(client, key_prefix="k*[v]:")
     if keys:
         store.put(dict.fromkeys(keys, b""))
+    matching = {key for key in keys if re.fullmatch(meaning, key)}
 
-    listed = {key for batch in store.entries(Filter.parse(pattern), values=False) for key in batch}
+    assert {key for batch in store.entries(pattern, values=False) for key in batch} == matching
+    assert {key for key in keys if pattern.matches(key.encode())} == matching
+    assert store.count(pattern) == len(matching)
+    assert store.delete_matching(pattern) == len(matching)
+    assert {key for batch in store.entries(filters.EVERY_KEY, values=False) for key in batch} == keys - matching
 
-    assert listed == {key for key in keys if re.fullmatch(meaning, key)}
+
+LONG = ["a" * SENT_LITERAL_BYTES, "a" * 300, "b" + "a" * 300, "a" * 300 + "b", "ü" * 100]
+
+
+@pytest.mark.grows
+@settings(max_examples=amount(100, 5_000))
+@given(st.lists(st.sampled_from([None, "a", "b", *LONG]), max_size=5), st.lists(st.sampled_from(["", "a", *LONG])))
+def test_a_long_filter_is_shortened_for_the_server_and_matches_the_same(
+    client: Redis, pieces: list[str | None], others: list[str]
+) -> None:
+    pattern = Filter.parse("".join("$" if piece is None else piece for piece in pieces))
+    meaning = "".join("[\\s\\S]*" if piece is None else re.escape(piece) for piece in pieces)
+    keys = {"".join(piece or "aba" for piece in pieces), "".join(piece or "" for piece in pieces), "".join(others)}
+    keys = {key for key in keys if 0 < len(key.encode()) <= MAX_KEY_BYTES}
+    client.flushall()
+    store = store_of(client)
+    store.put(dict.fromkeys([*keys, "c"], b""))
+    matching = {key for key in keys | {"c"} if re.fullmatch(meaning, key)}
+
+    assert {key for batch in store.entries(pattern, values=False) for key in batch} == matching
+    assert store.delete_matching(pattern) == len(matching)
+
+
+def test_a_filter_with_more_wildcards_than_a_server_follows_matches(client: Redis) -> None:
+    store = store_of(client)
+    store.put({"a" * MAX_KEY_BYTES: b"", "a" * 1_000 + "b": b""})
+
+    assert store.count(Filter.parse("$a" * (MAX_FILTER_CHARACTERS // 2))) == 1
+
+
+def test_no_filter_keeps_a_server_busy(client: Redis) -> None:
+    client.config_set("slowlog-log-slower-than", 0)
+    store = store_of(client)
+    store.put({f"{'a' * 1_006}{number}": b"" for number in range(3_000)})
+    client.slowlog_reset()
+
+    for text in ("$" + "a" * 500 + "b$", ("$" + "a" * SENT_LITERAL_BYTES) * 60 + "b", "$a" * 1_000 + "b$"):
+        assert store.count(Filter.parse(text)) == 0
+        cursor, entries = store.page(Filter.parse(text), cursor=0, limit=10_000)
+        assert (cursor, sum(map(len, entries))) == (0, 0)
+
+    slowest = max(client.slowlog_get(1_000), key=lambda entry: entry["duration"])
+    assert slowest["duration"] <= 50_000, slowest
 
 
 @given(st.from_regex(FILTER_PATTERN, fullmatch=True).filter(lambda text: len(text) <= 2048))
