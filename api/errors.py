@@ -68,6 +68,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.PreconditionFailed: Problem(412, "precondition_failed", "Precondition failed"),
     http.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
     errors.ValueTooLarge: Problem(413, "value_too_large", "Value too large"),
+    errors.ValuesTooLarge: Problem(413, "values_too_large", "Values too large together"),
     errors.TooManyKeys: Problem(413, "too_many_keys", "Too many keys"),
     http.UnsupportedCoding: Problem(
         415, "unsupported_content_coding", "Unsupported content coding", {"Accept-Encoding": "identity"}

@@ -63,6 +63,23 @@ class ValueTooLarge(RequestError):
         )
 
 
+class ValuesTooLarge(RequestError):
+    """A transaction reads more bytes, or compares more with tags, than one atomic step may.
+
+    :param what: what it would do with them
+    :param limit: the limit in bytes
+    :param actual: how many they are
+    """
+
+    def __init__(self, what: str, limit: int, actual: int) -> None:
+        super().__init__(
+            f"The values that the transaction {what} have {actual:,} bytes together: at most {limit:,} are allowed. "
+            "Name fewer keys. Nothing was changed.",
+            limit=limit,
+            actual=actual,
+        )
+
+
 class TooManyKeys(RequestError):
     """A request names more keys than one atomic step may have."""
 

@@ -72,6 +72,7 @@ class TestTheTable:
     def test_every_exception_becomes_its_answer(self, ours: type[Exception], contract: Contract) -> None:
         made: dict[type[Exception], Exception] = {
             errors.ValueTooLarge: errors.ValueTooLarge("text", 5),
+            errors.ValuesTooLarge: errors.ValuesTooLarge("reads", 5, 6),
             errors.PreconditionFailed: errors.PreconditionFailed(["text"]),
             http.BodyTooLarge: http.BodyTooLarge(5),
             http.FilterRequired: http.FilterRequired(),

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from models import store
+from models.change import tag_of as digest_of
 from models.entry import value_to_json
 from tests.support.cases import KEYS, VALUES, about
 from tests.support.clients import AS_TEXT, JSON, Answer, Ask, ask_json
+from tests.support.servers.stores import MAX_VALUE_BYTES
 
 
 # One more than a transaction may name.
@@ -226,3 +229,57 @@ class TestFailing:
     def test_a_query_parameter_is_refused(self, ask: Ask, client: Redis) -> None:
         assert ask("POST", "/keys?expire_in=5", b'{"put": {"a": "1"}}', JSON).code == "invalid_parameter"
         assert client.keys() == []
+
+
+@pytest.mark.one_slot
+class TestBytes:
+    """How many bytes of values one step reads, or compares with tags."""
+
+    def filled(self, client: Redis, prefix: str, total_bytes: int) -> dict[str, Any]:
+        """Store values of the largest size, and one byte more, and return a condition that holds for each."""
+        largest = b"v" * MAX_VALUE_BYTES
+        values = {f"key {number}": largest for number in range(total_bytes // MAX_VALUE_BYTES)} | {"small": b"v"}
+        client.mset({f"{prefix}{key}": value for key, value in values.items()})
+        return {key: f'"{digest_of(value)}"' for key, value in values.items()}
+
+    @pytest.mark.parametrize("others", [{}, {"if": {"small": "*"}}, {"put": {"new": "1"}, "delete": ["small"]}])
+    def test_more_than_one_step_may_read_is_refused_with_both_numbers_and_changes_nothing(
+        self, ask: Ask, client: Redis, prefix: str, others: dict[str, Any]
+    ) -> None:
+        *largest, small = self.filled(client, prefix, store.MAX_READ_BYTES)
+
+        refused = post(ask, {"get": [*largest, small], **others})
+        allowed = post(ask, {"get": largest, **others})
+
+        assert (refused.status, refused.code) == (413, "values_too_large")
+        assert (refused.json["limit"], refused.json["actual"]) == (store.MAX_READ_BYTES, store.MAX_READ_BYTES + 1)
+        assert [len(value) for value in allowed.json["values"].values()] == [MAX_VALUE_BYTES] * 16
+        assert allowed.json["deleted"] == len(others.get("delete", ()))
+
+    def test_more_than_one_step_may_compare_is_refused_with_both_numbers_and_changes_nothing(
+        self, ask: Ask, client: Redis, prefix: str
+    ) -> None:
+        conditions = self.filled(client, prefix, store.MAX_COMPARED_BYTES)
+
+        refused = post(ask, {"if": conditions, "put": {"new": "1"}})
+        client.delete(f"{prefix}small")
+        failed = post(ask, {"if": conditions, "put": {"new": "1"}})
+
+        assert (refused.status, refused.code) == (413, "values_too_large")
+        assert (refused.json["limit"], refused.json["actual"]) == (
+            store.MAX_COMPARED_BYTES,
+            store.MAX_COMPARED_BYTES + 1,
+        )
+        assert (failed.status, failed.json["keys"]) == (412, ["small"])
+        assert client.exists(f"{prefix}new") == 0
+
+    def test_whether_keys_exist_is_asked_of_values_of_any_size(self, ask: Ask, client: Redis, prefix: str) -> None:
+        conditions = self.filled(client, prefix, 2 * store.MAX_READ_BYTES)
+
+        assert post(ask, {"if": dict.fromkeys(conditions, "*")}).status == 200
+        assert post(ask, {"if": dict.fromkeys(conditions)}).json["keys"] == [*conditions]
+
+    def test_what_is_no_string_has_no_bytes(self, ask: Ask, client: Redis, prefix: str) -> None:
+        client.rpush(f"{prefix}list", "1")
+
+        assert post(ask, {"get": [*MANY[:500], "list"]}).json["values"] == dict.fromkeys([*MANY[:500], "list"])

@@ -37,7 +37,7 @@ _DELETE_ONE = _loaded("holds", "delete_one")
 _PATCH = _loaded("holds", "patch")
 _PUT_EXPIRING = _loaded("put_expiring")
 _PUT_IF = _loaded("put_if")
-_TRANSACTION = _loaded("holds", "transaction")
+_TRANSACTION = _loaded("bytes_of", "holds", "transaction")
 _EXPORT = _loaded("export")
 _IMPORT = _loaded("import")
 _HIT = _loaded("hit")
@@ -89,15 +89,20 @@ def put_if(names: Sequence[bytes], values: Sequence[bytes], expire_in: int | Non
     return "EVALSHA", _PUT_IF, len(names), *names, int(exist), _optional(expire_in), *values
 
 
-def transact(names: Sequence[bytes], transaction: Transaction) -> Command:
+def transact(
+    names: Sequence[bytes], transaction: Transaction, *, max_compared_bytes: int, max_read_bytes: int
+) -> Command:
     """Check, read, write and delete keys.
 
     :param names: those of the transaction's conditions, reads, writes and deletions, in this order
+    :param max_compared_bytes: how many bytes of values may be compared with tags
+    :param max_read_bytes: how many may be read
     """
     conditions, get, put, delete, expire_in = transaction
     return (
         *("EVALSHA", _TRANSACTION, len(names), *names),
         *(len(conditions), len(get), len(put), len(delete), _optional(expire_in)),
+        *(max_compared_bytes, max_read_bytes),
         *chain.from_iterable(map(_words, conditions.values())),
         *put.values(),
     )

@@ -3,8 +3,7 @@
 -- Return {'done', the new value, the milliseconds until it expires}, {'too_large', its size in bytes}, {'failed'},
 -- {'missing'} or {'not_an_integer'}.
 local name, operation, operand, expiry = KEYS[1], ARGV[3], ARGV[4], ARGV[5]
-local value = redis.call('GET', name)
-if not holds(value, ARGV[1], ARGV[2]) then
+if not holds(name, ARGV[1], ARGV[2]) then
     return {'failed'}
 end
 if operation == 'increment' then
@@ -17,12 +16,12 @@ if operation == 'increment' then
         return reply
     end
 elseif operation == 'append' then
-    local size = #(value or '') + #operand
+    local size = redis.call('STRLEN', name) + #operand
     if size > tonumber(ARGV[7]) then
         return {'too_large', size}
     end
     redis.call('APPEND', name, operand)
-elseif not value then
+elseif redis.call('EXISTS', name) == 0 then
     return {'missing'}
 end
 if expiry == 'never' then

@@ -1,5 +1,5 @@
 -- ARGV: match, none_match, the value, seconds or ''. Return 'done' or 'failed'.
-if not holds(redis.call('GET', KEYS[1]), ARGV[1], ARGV[2]) then
+if not holds(KEYS[1], ARGV[1], ARGV[2]) then
     return 'failed'
 end
 if ARGV[4] == '' then

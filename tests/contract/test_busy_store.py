@@ -1,0 +1,72 @@
+"""No request keeps the store busy for long, because it answers nobody else meanwhile; on a machine that is not busy."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from models.change import tag_of
+from models.filter import SENT_LITERAL_BYTES, Filter
+from models.store import MAX_COMPARED_BYTES, MAX_READ_BYTES, Store
+from resources.parsing.transaction import MAX_KEYS
+from tests.support.clients import Ask, ask_json
+from tests.support.servers.stores import MAX_VALUE_BYTES
+
+
+pytestmark = pytest.mark.soak
+
+BOUND_MS = 50
+
+
+@pytest.fixture
+def backend() -> str:
+    return "valkey"
+
+
+def busiest_ms(client: Redis, do: Callable[[], object]) -> float:
+    """Return the milliseconds of the longest command while something is done; of five tries the best.
+
+    :param client: the server
+    :param do: makes it do something
+    """
+    client.config_set("slowlog-log-slower-than", 1_000)
+    tries = []
+    for _ in range(5):
+        client.slowlog_reset()
+        do()
+        tries.append(max([entry["duration"] / 1_000 for entry in client.slowlog_get(1_000)], default=0.0))
+    return min(tries)
+
+
+def test_a_transaction(ask: Ask, client: Redis) -> None:
+    largest = "v" * MAX_VALUE_BYTES
+    compared = {f"compared {number}": largest for number in range(MAX_COMPARED_BYTES // MAX_VALUE_BYTES)}
+    read = {f"read {number}": largest for number in range(MAX_READ_BYTES // MAX_VALUE_BYTES)}
+    client.mset({f"kv:{key}": value for key, value in (compared | read).items()})
+    body = {
+        "if": dict.fromkeys(compared, f'"{tag_of(largest.encode())}"'),
+        "get": list(read),
+        "put": {f"new {number}": "v" * 16_000 for number in range(MAX_KEYS - len(compared) - len(read))},
+        "expire_in": 60,
+    }
+
+    def transact() -> None:
+        assert ask_json(ask, "POST", "/keys", body).status == 200
+
+    assert len(json.dumps(body)) > 15_000_000
+    assert busiest_ms(client, transact) <= BOUND_MS
+
+
+@pytest.mark.parametrize(
+    "text", ["$" + "a" * 500 + "b$", ("$" + "a" * SENT_LITERAL_BYTES) * 60 + "b", "$a" * 1_000 + "b$", "b$"]
+)
+def test_a_filter(store: Store, client: Redis, text: str) -> None:
+    store.put({f"{'a' * 1_006}{number}": b"" for number in range(3_000)})
+
+    def search() -> None:
+        assert store.count(Filter.parse(text)) == 0
+        cursor, entries = store.page(Filter.parse(text), cursor=0, limit=10_000)
+        assert (cursor, sum(map(len, entries))) == (0, 0)
+
+    assert busiest_ms(client, search) <= BOUND_MS
