@@ -125,7 +125,8 @@ class KeyCollection(KeyResource):
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
         The pairs come from a JSON object, from a form body, or from the query string, where each name but `expire_in`
-        is a key: `PUT /keys?my_name=my_value&expire_in=60`.
+        is a key: `PUT /keys?my_name=my_value&expire_in=60`. Up to 131,072 are taken, or 10,000 with an expiry or a
+        condition.
         A body of the type `application/x-ndjson`, one record a line as GET exports them, is imported line by line in
         bounded memory instead; the answer then also has `skipped`, for records that have expired meanwhile, `failed`,
         for lines that are wrong, and `errors`, with the first hundred of those.

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from models.change import tag_of
+from models.change import ABSENT, EXISTS, UNCONDITIONAL, Condition, tag_of
 from models.filter import SENT_LITERAL_BYTES, Filter
-from models.store import MAX_COMPARED_BYTES, MAX_READ_BYTES, Store
+from models.store import MAX_COMPARED_BYTES, MAX_PAIRS, MAX_PAIRS_BY_SCRIPT, MAX_READ_BYTES, Store
 from resources.parsing.transaction import MAX_KEYS
 from tests.support.clients import Ask, ask_json
 from tests.support.servers.stores import MAX_VALUE_BYTES
@@ -70,3 +70,25 @@ def test_a_filter(store: Store, client: Redis, text: str) -> None:
         assert (cursor, sum(map(len, entries))) == (0, 0)
 
     assert busiest_ms(client, search) <= BOUND_MS
+
+
+@pytest.mark.parametrize(
+    ("count", "expire_in", "condition"),
+    [
+        (MAX_PAIRS, None, UNCONDITIONAL),
+        (MAX_PAIRS_BY_SCRIPT, 60, UNCONDITIONAL),
+        (MAX_PAIRS_BY_SCRIPT, 60, EXISTS),
+        (MAX_PAIRS_BY_SCRIPT, None, ABSENT),
+    ],
+)
+def test_pairs(store: Store, client: Redis, count: int, expire_in: int | None, condition: Condition) -> None:
+    pairs = {f"key {number}": b"a value" for number in range(count)}
+
+    def put() -> None:
+        if condition == ABSENT:
+            client.flushall()
+        store.put(pairs, expire_in=expire_in, condition=condition)
+
+    if condition != ABSENT:
+        store.put(pairs)
+    assert busiest_ms(client, put) <= BOUND_MS

@@ -13,7 +13,7 @@ from werkzeug.test import create_environ, run_wsgi_app
 from models.entry import value_to_json
 from models.valkey.scan import POSITION_BITS
 from tests.support.cases import KEYS, NOT_CURSORS, NOT_EXPIRIES, NOT_LIMITS, VALUES, about, every_key, every_value
-from tests.support.clients import FORM, JSON, Ask, pages, put_json, target_of
+from tests.support.clients import FORM, JSON, Ask, ask_json, pages, put_json, target_of
 from tests.support.ways import Delete, Listing, Put, every_delete, every_listing, every_put
 
 
@@ -343,6 +343,26 @@ class TestStoringNothing:
         assert client.keys() == []
         pairs.popitem()
         assert put_json(ask, pairs).json == {"stored": 131_072}
+
+    @pytest.mark.one_slot
+    @pytest.mark.parametrize(
+        ("query", "headers"),
+        [("?expire_in=60", {}), ("", {"If-None-Match": "*"}), ("?expire_in=60", {"If-Match": "*"})],
+    )
+    def test_with_an_expiry_or_a_condition_one_step_writes_fewer(
+        self, ask: Ask, client: Redis, prefix: str, query: str, headers: dict[str, str]
+    ) -> None:
+        pairs = {str(number): "" for number in range(10_001)}
+        if "If-Match" in headers:
+            client.mset({f"{prefix}{key}": "old" for key in pairs})
+
+        refused = ask_json(ask, "PUT", f"/keys{query}", pairs, headers)
+        pairs.popitem()
+        stored = ask_json(ask, "PUT", f"/keys{query}", pairs, headers)
+
+        assert (refused.status, refused.code) == (413, "too_many_keys")
+        assert (refused.json["limit"], refused.json["actual"]) == (10_000, 10_001)
+        assert stored.json == {"stored": 10_000}
 
     @pytest.mark.gunicorn("Granian closes a connection whose body was not read")
     def test_a_body_that_is_too_large_is_refused_with_both_sizes(self, ask: Ask) -> None:
