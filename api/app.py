@@ -6,7 +6,7 @@ from api.application import Application
 from api.errors import register_error_handlers
 from api.openapi.document import register_documentation
 from api.policy.access import register_access
-from api.policy.browsers import register_cors, register_security_headers
+from api.policy.browsers import register_cors, register_cross_site, register_security_headers
 from api.policy.hosts import register_hosts
 from api.policy.proxies import register_proxies
 from api.policy.rate_limit import register_rate_limit
@@ -45,6 +45,8 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     app.url_map.converters["key"] = KeyConverter
     if tokens is None and not settings.open and settings.hosts != ("*",):
         register_hosts(app, settings.hosts or ())
+    if tokens is None and settings.cors_origins != ("*",):
+        register_cross_site(app, settings.cors_origins or ())
     app.before_request(check_path)
     register_records(app, metrics)
     register_security_headers(app)

@@ -55,6 +55,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         401, "invalid_token", "Invalid token", {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
     ),
     http.UnknownHost: Problem(403, "unknown_host", "Unknown host"),
+    http.CrossSiteRequest: Problem(403, "cross_site", "Cross-site request"),
     errors.InsufficientScope: Problem(
         403,
         "insufficient_scope",

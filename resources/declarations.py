@@ -17,7 +17,8 @@ NOT_MODIFIED = "The client has this value already: If-None-Match names it."
 STATUS_DESCRIPTIONS = {
     400: "The request is wrong: the detail says what came and what was expected. Nothing was changed.",
     401: "The service has tokens, and the request has none, or one that is not known.",
-    403: "The token may not do this, or the service has no tokens and is asked under a name that is not its own.",
+    403: "The token may not do this, or the service has no tokens and is asked under a name that is not its own, or "
+    "for a page of another site.",
     404: "There is no such key.",
     406: "Accept names no media type that is offered.",
     409: "The key holds a Redis type that is not a string, or a value that is to be incremented and is no integer.",

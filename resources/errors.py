@@ -85,6 +85,16 @@ class UnknownHost(RequestError):
         )
 
 
+class CrossSiteRequest(RequestError):
+    """A web page of another site asks a service without tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A web page of another site has sent this request, and a service without tokens does nothing for it. "
+            "If the page may use the service, name its origin in FLASKVSTORE_CORS_ORIGINS."
+        )
+
+
 class RateLimited(RequestError):
     """A client has sent more requests than it may."""
 

@@ -23,10 +23,10 @@ A key is any UTF-8 of 1 to 1,024 bytes; a value is any bytes. Values are JSON st
 bytes are not UTF-8. Every error is a problem document (RFC 9457) with a stable `code`.
 
 OPTIONS names the methods of a URL. Beside that and the operations below every URL answers 404, and every other method
-405, in the same shape. A service without tokens that listens to its own machine answers 403 under other host names than
-`localhost`, at every URL. What Gunicorn refuses before it is a request (a malformed head, a request line above 8,190
-bytes) is a problem document too, with the codes `malformed_request`, `uri_too_long`, `fields_too_large` and
-`expectation_failed`.
+405, in the same shape. A service without tokens answers 403 to what a browser sends for a web page of another site, and
+if it listens to its own machine also under other host names than `localhost`. What Gunicorn refuses before it is a
+request (a malformed head, a request line above 8,190 bytes) is a problem document too, with the codes
+`malformed_request`, `uri_too_long`, `fields_too_large` and `expectation_failed`.
 """
 AUTHORIZATIONS = {
     "token": {

@@ -1,11 +1,15 @@
-"""Headers for web browsers: security headers on every answer, and CORS."""
+"""Web browsers: security headers on every answer, CORS, and what pages of other sites may not do."""
 
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from flask import Flask
+from flask import Flask, Response
+from flask.globals import request_ctx
 from flask_cors import CORS
+
+from api.policy.access import is_about_keys
+from resources.errors import CrossSiteRequest
 
 
 SECURITY_HEADERS = [
@@ -55,6 +59,14 @@ def register_cors(app: Flask, origins: tuple[str, ...]) -> None:
 
     :param origins: their origins; ``*`` for all
     """
+
+    @app.after_request
+    def vary(response: Response) -> Response:
+        # Flask-CORS says it only to the origins that are listed, but a cache may ask for another one first.
+        if "Origin" not in response.headers.getlist("Vary"):
+            response.headers.add("Vary", "Origin")
+        return response
+
     CORS(
         app,
         origins=list(origins),
@@ -64,3 +76,23 @@ def register_cors(app: Flask, origins: tuple[str, ...]) -> None:
         max_age=MAX_AGE_SECONDS,
         send_wildcard=origins == ("*",),
     )
+
+
+def register_cross_site(app: Flask, origins: tuple[str, ...]) -> None:
+    """Refuse what a browser sends for a page of another site; for a service without tokens.
+
+    Such a page could not read the answer, but the store would have worked for it. A person may follow its link to the
+    documentation.
+
+    :param origins: those of pages that may use the service
+    """
+    allowed = {origin.lower() for origin in origins}
+
+    @app.before_request
+    def check_site() -> None:
+        environ = request_ctx.request.environ
+        if environ.get("HTTP_SEC_FETCH_SITE") != "cross-site" or environ.get("HTTP_ORIGIN", "").lower() in allowed:
+            return
+        is_link = environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ["REQUEST_METHOD"] == "GET"
+        if not is_link or is_about_keys(app):
+            raise CrossSiteRequest

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,6 +60,59 @@ def test_a_page_whose_name_is_made_to_lead_here_gets_nothing(browser: Browser, s
 
     assert [seen[0], *seen[2:]] == [403] * 3
     assert json.loads(seen[1])["code"] == "unknown_host"
+    assert served("GET", "/keys").json == {"word": "one"}
+
+
+class Hello(BaseHTTPRequestHandler):
+    """A site of others."""
+
+    def do_GET(self) -> None:
+        """Send its page."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<p>Hello</p>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def other_site() -> Iterator[str]:
+    """The URL of a site that is not the service's, for a browser."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://evil.example:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_page_of_another_site_gets_nothing_done_but_its_link_leads_to_the_documentation(
+    browser: Browser, service: Service, served: Ask, other_site: str
+) -> None:
+    served("PUT", "/keys?word=one")
+    here = f"http://127.0.0.1:{service.port}"
+    before = len(service.lines())
+    with browser.new_page() as page:
+        page.goto(other_site)
+
+        page.evaluate(
+            """async here => {
+                await fetch(here + "/keys?filter=$", {mode: "no-cors"}).catch(() => 0);
+                await fetch(here + "/keys", {method: "POST", mode: "no-cors", body: "{}"}).catch(() => 0);
+                await fetch(here + "/keys/word", {method: "DELETE"}).catch(() => 0);
+                const image = new Image();
+                const ended = new Promise(done => { image.onerror = done; });
+                image.src = here + "/keys/word";
+                await ended;
+            }""",
+            here,
+        )
+        seen = [(line["method"], line["status"]) for line in service.lines()[before:]]
+        assert seen == [("GET", 403), ("POST", 403), ("OPTIONS", 403), ("GET", 403)]
+
+        page.evaluate("here => { location.href = here + '/'; }", here)
+        page.wait_for_url(f"{here}/")
+        expect(page).to_have_title("flaskvstore")
     assert served("GET", "/keys").json == {"word": "one"}
 
 

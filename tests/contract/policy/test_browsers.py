@@ -1,12 +1,19 @@
-"""What browsers are told: CORS. The security headers are in tests/contract/policy/test_owasp.py."""
+"""What browsers are told, and what they may ask for pages of other sites.
+
+The security headers are in tests/contract/policy/test_owasp.py.
+"""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from api.app import create_app
 from api.settings import Settings
 from models.store import Store
+from models.tokens import Tokens
+from tests.contract.policy.test_access import CALLS, OPEN, everything
 from tests.support.clients import Ask, in_process
 from tests.support.contract import Contract
 
@@ -82,8 +89,12 @@ def test_a_page_of_another_origin_may_not(asking: Callable[..., Ask], origin: st
     for answer in (
         ask("GET", "/keys", b"", {"Origin": origin}),
         ask("OPTIONS", "/keys", b"", {**PREFLIGHT, "Origin": origin}),
+        ask("GET", "/nothing", b"", {"Origin": origin}),
+        ask("GET", "/keys"),
     ):
-        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert answer.headers.get("Access-Control-Allow-Origin") != origin
+        # A cache must not give it to a page that may.
+        assert "Origin" in answer.headers.getlist("Vary")
 
 
 def test_a_star_lets_every_page_ask_without_cookies(asking: Callable[..., Ask]) -> None:
@@ -91,3 +102,62 @@ def test_a_star_lets_every_page_ask_without_cookies(asking: Callable[..., Ask]) 
 
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+CROSS_SITE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+class TestPagesOfOtherSites:
+    @pytest.fixture
+    def asking(self, store: Store, contract: Contract) -> Callable[..., Ask]:
+        """Ask a service with some settings."""
+        return lambda **settings: in_process(create_app(Settings(**settings), store=store), contract)
+
+    @pytest.mark.parametrize("call", CALLS)
+    @pytest.mark.parametrize("fetched", [CROSS_SITE, LINK], ids=["fetched", "link"])
+    def test_no_call_is_done_for_one(
+        self, asking: Callable[..., Ask], store: Store, client: Redis, call: str, fetched: dict[str, str]
+    ) -> None:
+        method, target, body, headers, _ = CALLS[call]
+        store.put({"a": b"1", "b": b"2"})
+        before = everything(client)
+
+        for settings in ({}, {"open": True}, {"cors_origins": ("https://app.example",)}):
+            answer = asking(**settings)(method, target, body, {**headers, **fetched, "Origin": "https://evil.example"})
+
+            assert answer.status == 403
+            if method != "HEAD":
+                assert answer.code == "cross_site"
+                assert "FLASKVSTORE_CORS_ORIGINS" in answer.json["detail"]
+        assert everything(client) == before
+
+    @pytest.mark.parametrize("target", [*OPEN, "/nothing"])
+    def test_only_a_link_leads_to_what_is_no_key(self, asking: Callable[..., Ask], target: str) -> None:
+        assert asking()("GET", target, b"", LINK).status == (404 if target == "/nothing" else 200)
+        assert asking()("GET", target, b"", CROSS_SITE).status == 403
+        assert asking()("POST", target, b"", LINK).status == 403
+        assert asking()("OPTIONS", target, b"", CROSS_SITE).status == 403
+
+    def test_a_page_of_an_origin_that_is_named_may_ask(self, asking: Callable[..., Ask]) -> None:
+        ask = asking(cors_origins=("https://App.example",))
+
+        for origin, status in ((ORIGIN, 200), ("https://evil.example", 403), ("null", 403)):
+            for method, headers in (("PUT", {}), ("OPTIONS", PREFLIGHT)):
+                answer = ask(method, "/keys/a", b"", {**CROSS_SITE, **headers, "Origin": origin})
+                assert answer.status == status
+        assert ask("GET", "/keys", b"", CROSS_SITE).status == 403
+
+    @pytest.mark.parametrize("site", ["same-origin", "same-site", "none", ""])
+    def test_others_may(self, asking: Callable[..., Ask], site: str) -> None:
+        assert asking()("PUT", "/keys/a", b"1", {**CROSS_SITE, "Sec-Fetch-Site": site}).status == 200
+
+    def test_every_page_may_if_that_is_meant(self, asking: Callable[..., Ask]) -> None:
+        assert asking(open=True, cors_origins=("*",))("PUT", "/keys/a", b"1", CROSS_SITE).status == 200
+
+    def test_with_tokens_the_token_decides(self, asking: Callable[..., Ask], tmp_path: Path) -> None:
+        Tokens(tmp_path / "tokens.json").create("a", namespace="ns", scopes=["read"])
+        ask = asking(tokens_file=tmp_path / "tokens.json")
+
+        assert ask("GET", "/keys", b"", CROSS_SITE).status == 401
+        assert ask("GET", "/swagger.json", b"", CROSS_SITE).status == 200
