@@ -8,3 +8,4 @@ METRICS = "flaskvstore.metrics"
 
 # In the WSGI environ.
 REQUEST_ID = "flaskvstore.request_id"
+BODY_BYTES = "flaskvstore.body_bytes"

@@ -23,7 +23,7 @@ from api.telemetry.metrics import (
     Metrics,
 )
 from resources.base import resource_class
-from resources.extensions import REQUEST_ID
+from resources.extensions import BODY_BYTES, REQUEST_ID
 
 
 REQUEST_ID_HEADER = "X-Request-Id"
@@ -78,7 +78,8 @@ class RequestRecord:
         self._status = status
         self._key_bytes = None if key is None else len(key.encode(errors="surrogatepass"))
         self._token = token and token.name
-        self._received_bytes = request.content_length or 0 if "CONTENT_LENGTH" in request.environ else 0
+        # What came, and not what the client has announced: it can announce anything.
+        self._received_bytes = request.environ.get(BODY_BYTES, 0)
 
     def finish(self, sent_bytes: int) -> None:
         """Stop the clock: the answer has been sent, or its client has gone.

@@ -8,6 +8,7 @@ from flask.globals import request_ctx
 
 from models.errors import ValueTooLarge
 from resources.errors import BodyTooLarge, InvalidBody
+from resources.extensions import BODY_BYTES
 
 
 CHUNK_BYTES = 64 * 1024
@@ -56,6 +57,7 @@ def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
         raise BodyTooLarge(max_bytes, announced_bytes)
     while chunk := _read(request):
         received_bytes += len(chunk)
+        request.environ[BODY_BYTES] = received_bytes
         if max_bytes is not None and received_bytes > max_bytes:
             raise BodyTooLarge(max_bytes)
         yield chunk

@@ -19,6 +19,7 @@ from tests.support.amounts import amount
 from tests.support.clients import Ask, put_json
 from tests.support.contract import Contract
 from tests.support.servers.services import Service, eventually, serving, workers
+from tests.support.wire import Wire
 
 
 class Statsd:
@@ -104,6 +105,24 @@ def test_all_that_is_known_of_a_request_is_sent(ask: Ask, statsd: Statsd) -> Non
     assert sent["flaskvstore.sent_bytes.key"] == f"{len(answer.body)}|c"
     timings = ("request.key.PUT.200", "store.put_one.duration", "pool.wait")
     assert all(re.fullmatch(r"[\d.]+\|ms", sent[f"flaskvstore.{name}"]) for name in timings)
+
+
+def test_what_came_is_counted_and_not_what_was_announced(ask: Ask, measured: Service, statsd: Statsd) -> None:
+    counted = {}
+    for target, resource, body in (
+        ("/nothing", "none", b"Content-Length: 999999999999999999999999\r\n\r\n"),
+        ("/keys/a", "key", b"Content-Length: 999999999\r\n\r\n"),
+        ("/keys/b", "key", b"Content-Length: 9\r\n\r\nhello"),
+        ("/keys/c", "key", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n2\r\n..\r\n0\r\n\r\n"),
+    ):
+        with Wire(measured.port) as wire:
+            wire.send(f"PUT {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode() + body)
+            wire.finish_sending()
+            wire.rest()
+        name = f"flaskvstore.received_bytes.{resource}"
+        counted[target] = statsd.lines(until=name)[name]
+
+    assert counted == {"/nothing": "0|c", "/keys/a": "0|c", "/keys/b": "5|c", "/keys/c": "7|c"}
 
 
 def test_a_stream_is_measured_at_its_end(ask: Ask, statsd: Statsd) -> None:
