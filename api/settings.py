@@ -192,6 +192,14 @@ class Settings:
         OneOf("everysec", "always"),
         option="",
     )
+    max_memory_bytes: int | None = setting(
+        "How much memory the embedded Valkey may use for data; when it is full, writes are `store_full`. If it is not "
+        "set, a third of the memory of the machine or the container.",
+        None,
+        whole_number(16 * 1024 * 1024, 512 * 1024 * 1024 * 1024),
+        "bytes",
+        option="BYTES",
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from api import LOGGER
+from api.serving.memory import memory_bytes
 from api.serving.subprocesses import spawn
 from api.settings import StartError
 
@@ -32,6 +33,8 @@ POLL_SECONDS = 0.01
 CHECK_SECONDS = 2.0
 RESTART_DELAYS_SECONDS = (0.05, 0.2, 1.0, 5.0)
 STABLE_AFTER_SECONDS = 10.0
+# Its data may be one part of the memory. While it writes its append-only file anew, it can take a second one.
+MEMORY_PARTS = 3
 # The rights of other users, of which there are none in the folder.
 OTHERS = 0o077
 # What may lie in a folder that was there before and is closed to others: what we and servers put there, and what a new
@@ -51,10 +54,12 @@ class EmbeddedServer:
 
     :param data_dir: where its data, socket and log lie; made if it is missing
     :param durability: its ``appendfsync``: ``everysec`` or ``always``
+    :param max_memory_bytes: its ``maxmemory``; None for a part of what there is
     """
 
-    def __init__(self, data_dir: Path, *, durability: str) -> None:
+    def __init__(self, data_dir: Path, *, durability: str, max_memory_bytes: int | None = None) -> None:
         self.data_dir = data_dir.absolute()
+        self.max_memory_bytes = max_memory_bytes or memory_bytes() // MEMORY_PARTS
         self._durability = durability
         self._socket = self.data_dir / "valkey.sock"
         self._log = self.data_dir / "valkey.log"
@@ -117,6 +122,8 @@ class EmbeddedServer:
             "unixsocketperm": "700",
             "appendonly": "yes",
             "appendfsync": self._durability,
+            "maxmemory": str(self.max_memory_bytes),
+            "maxmemory-policy": "noeviction",
             "save": "",
             "daemonize": "no",
             "logfile": str(self._log),

@@ -24,6 +24,7 @@ from models.address import Address, UnixAddress
 
 ROOT = Path(__file__).parent.parent.parent
 ANSWER_TIMEOUT_SECONDS = 5
+MEBIBYTE = 1024 * 1024
 STOPS = {signal.SIGTERM, signal.SIGINT}
 SIGNALS = {*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 
@@ -39,7 +40,13 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     """
     # Signals are only handled by sigwait, and never interrupt other code.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    embedded = None if settings.redis_url else EmbeddedServer(settings.data_dir, durability=settings.durability)
+    embedded = (
+        None
+        if settings.redis_url
+        else EmbeddedServer(
+            settings.data_dir, durability=settings.durability, max_memory_bytes=settings.max_memory_bytes
+        )
+    )
     check(settings)
     with Listener(settings.bind, environ, to_everybody=settings.tokens_file is not None or settings.open) as listener:
         environ = {name: value for name, value in environ.items() if name not in systemd.VARIABLES}
@@ -124,7 +131,9 @@ def ready_line(bound: Address | UnixAddress, settings: Settings, embedded: Embed
     :param bound: the address with its real port
     :param embedded: the embedded server, if there is one
     """
-    data = f"in {embedded.data_dir} (embedded Valkey)" if embedded else f"at {without_password(settings.redis_url)}"
+    data = f"at {without_password(settings.redis_url)}"
+    if embedded:
+        data = f"in {embedded.data_dir} (embedded Valkey, up to {embedded.max_memory_bytes // MEBIBYTE:,} MiB)"
     where, page = (f"http://{bound}", f"http://{bound}/") if isinstance(bound, Address) else (str(bound), "/ there")
     return f"flaskvstore {version('flaskvstore')} listens on {where}, data {data}, documentation at {page}"
 

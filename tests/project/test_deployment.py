@@ -195,6 +195,13 @@ class TestCompose:
     def test_no_call_without_a_filter_deletes_everything(self) -> None:
         assert COMPOSE["flaskvstore"]["environment"]["FLASKVSTORE_DELETE_ALL"] == "false"
 
+    def test_the_store_is_full_before_its_container_is(self) -> None:
+        command = COMPOSE["valkey"]["command"]
+
+        assert command[command.index("--maxmemory") + 1] == "400mb"
+        assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+        assert COMPOSE["valkey"]["mem_limit"] == "1g"
+
     def test_services_wait_until_those_they_need_are_healthy(self) -> None:
         needs = {name: COMPOSE[name].get("depends_on", {}) for name in COMPOSE}
         checked = {name for name in COMPOSE if "healthcheck" in COMPOSE[name]}

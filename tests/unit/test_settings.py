@@ -41,6 +41,7 @@ GOOD = {
     "workers": ("3", 3),
     "data_dir": ("/some/where", Path("/some/where")),
     "durability": ("always", "always"),
+    "max_memory_bytes": ("16777216", 16_777_216),
 }
 BAD = {
     "redis_url": [
@@ -108,6 +109,7 @@ BAD = {
     "data_dir": [""],
     "workers": ["", "0", "-1", "257", "x"],
     "durability": ["", "sometimes"],
+    "max_memory_bytes": ["", "0", "16777215", "1g", "549755813889"],
 }
 NAMES = list(Settings.__dataclass_fields__)
 

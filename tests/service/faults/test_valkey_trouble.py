@@ -10,6 +10,7 @@ import psutil
 import pytest
 from redis import Redis
 
+from tests.support.clients import AS_BYTES, JSON
 from tests.support.servers.services import (
     BOUND_SECONDS,
     Service,
@@ -122,6 +123,43 @@ def test_while_it_hangs_the_service_is_alive_and_not_ready(disturbed: Service) -
         assert time.monotonic() - started < BOUND_SECONDS
 
     assert ready(disturbed)
+
+
+def test_when_it_is_full_writes_fail_reads_and_deletions_go_on_and_nothing_is_lost(tmp_path: Path) -> None:
+    limited = {"FLASKVSTORE_RATE_LIMIT": "1000000/day"}
+    with (
+        serving(tmp_path, "--max-memory-bytes", str(16 * 1024 * 1024), **limited) as service,
+        Wire(service.port) as wire,
+    ):
+        value = b"x" * 256 * 1024
+        stored = 0
+        while (answer := wire.ask("PUT", f"/keys/{stored}", value)).status == 200:
+            stored += 1
+
+        assert 32 < stored < 64
+        assert (answer.code, answer.headers["Retry-After"]) == ("store_full", "1")
+        for method, target, body in (
+            ("PUT", "/keys", b'{"a": "%s"}' % value),
+            ("PATCH", "/keys/a", b'{"append": "%s"}' % value),
+            ("POST", "/keys", b'{"put": {"a": "%s"}}' % value),
+            ("PUT", "/keys/0", value),
+        ):
+            assert wire.ask(method, target, body, JSON if body[:1] == b"{" else None).code == "store_full"
+        for number in range(stored):
+            assert wire.ask("GET", f"/keys/{number}", b"", AS_BYTES).body == value
+        assert wire.ask("HEAD", "/keys").headers["Total-Count"] == str(stored)
+        assert len(wire.ask("GET", "/keys").json) == stored
+        assert wire.ask("POST", "/keys", b'{"get": ["0"], "delete": ["1"]}', JSON).status == 200
+        assert wire.ask("DELETE", "/keys?filter=2$").status == 200
+        assert wire.ask("PUT", "/keys/0", b"new").status == 200
+        assert ready(service)
+
+        kill(service.children()["valkey"])
+        eventually(lambda: ready(service))
+
+        kept = {str(number) for number in range(stored) if number != 1 and not str(number).startswith("2")}
+        assert wire.ask("GET", "/keys?values=false").json.keys() == kept
+        assert wire.ask("GET", "/keys/0").json == {"0": "new"}
 
 
 def valkey_is_back(client: Redis) -> bool:

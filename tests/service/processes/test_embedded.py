@@ -19,6 +19,7 @@ import redis
 
 from api.serving import embedded
 from api.serving.embedded import EmbeddedServer, find_binary
+from api.serving.memory import memory_bytes
 from api.settings import StartError
 from tests.support.servers.services import Service, eventually, gone, valkey
 
@@ -92,6 +93,31 @@ class TestRunning:
         with valkey(tmp_path) as server:
             assert server.pid is not None
             assert os.getpgid(server.pid) == server.pid
+
+
+class TestMemory:
+    def test_it_may_take_a_third_of_what_there_is_and_drops_nothing(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.config_get("maxmemory") == {"maxmemory": str(memory_bytes() // 3)}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+    def test_data_above_a_smaller_limit_is_there_and_can_be_deleted(self, tmp_path: Path) -> None:
+        with valkey(tmp_path) as server, client_of(server) as client:
+            client.set("large", bytes(8_000_000))
+            client.set("small", "1")
+
+        smaller = EmbeddedServer(tmp_path, durability="everysec", max_memory_bytes=4_000_000)
+        smaller.start()
+        try:
+            with client_of(smaller) as client:
+                assert client.get("small") == b"1"
+                with pytest.raises(redis.OutOfMemoryError):
+                    client.set("small", "2")
+                assert client.delete("large") == 1
+                eventually(lambda: client.info("memory")["used_memory"] < 4_000_000)
+                client.set("small", "2")
+        finally:
+            smaller.stop()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

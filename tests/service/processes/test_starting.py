@@ -28,7 +28,7 @@ from tests.support.wire import Wire
 
 
 # Options for which "nonsense" is a bad value.
-WRONG = ("--tokens-file", "--redis-url", "--bind", "--workers", "--server", "--durability")
+WRONG = ("--tokens-file", "--redis-url", "--bind", "--workers", "--server", "--durability", "--max-memory-bytes")
 
 
 class TestStarting:
@@ -37,7 +37,7 @@ class TestStarting:
 
         url = f"http://127.0.0.1:{service.port}"
         assert f"listens on {url}, " in line
-        assert f"data in {service.log.parent / 'data'} (embedded Valkey)" in line
+        assert f"data in {service.log.parent / 'data'} (embedded Valkey, up to " in line
         assert line.endswith(f"documentation at {url}/")
 
     def test_the_first_requests_after_the_ready_line_succeed(self, tmp_path: Path) -> None:
