@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from api.parsers import OneOf
+from api.serving.embedded import repair
 from api.serving.supervisor import serve
 from api.settings import Settings, StartError, variable_name
 from api.telemetry.logs import logging_config
@@ -65,6 +67,26 @@ def serve_command(**options: str | bool | None) -> None:
     except StartError as error:
         if error.setting in given:
             raise click.UsageError(f"{option_name(error.setting)} {error.problem}") from None
+        raise click.ClickException(str(error)) from None
+
+
+@main.command("repair")
+@click.option(
+    "--data-dir",
+    metavar="FOLDER",
+    default=Settings.data_dir,
+    envvar=variable_name("data_dir"),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help=f"The folder with the data. Default: {Settings.data_dir}.",
+)
+def repair_command(data_dir: Path) -> None:
+    """Cut off what is damaged at the end of the embedded Valkey's data, and keep it in a file beside.
+
+    For data with which `serve` does not start. No service may use it meanwhile.
+    """
+    try:
+        click.echo(repair(data_dir))
+    except StartError as error:
         raise click.ClickException(str(error)) from None
 
 

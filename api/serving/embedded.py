@@ -8,6 +8,7 @@ import fcntl
 import importlib.util
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from api import LOGGER
+from api.serving.aof import BACKUP, MANIFEST, ONE_FILE, Cut, cut_damage, cut_zeros
 from api.serving.memory import memory_bytes
 from api.serving.subprocesses import spawn
 from api.settings import StartError
@@ -35,16 +37,18 @@ RESTART_DELAYS_SECONDS = (0.05, 0.2, 1.0, 5.0)
 STABLE_AFTER_SECONDS = 10.0
 # Its data may be one part of the memory. While it writes its append-only file anew, it can take a second one.
 MEMORY_PARTS = 3
+PID_FILE = "flaskvstore.pid"
 # The rights of other users, of which there are none in the folder.
 OTHERS = 0o077
 # What may lie in a folder that was there before and is closed to others: what we and servers put there, and what a new
 # volume has.
 OWN_FILES = ("appendonly*", "dump.rdb", "temp-*", "valkey.*", "flaskvstore.*", "lost+found")
-ZEROS_BYTES = 65_536
 # What the server says of data that a newer one has written.
 NEWER = "Can't handle RDB format version"
-# What it says, at its start, of an append-only file that ends in the middle of a command.
-REPAIRED = "Truncating the AOF"
+# What it says of an append-only file that ends in the middle of a command, as after a crash.
+CUT_OFF = "Unexpected end of file reading the append only file"
+# The same of one that has something else where a command should start.
+DAMAGED = "Bad file format reading the append only file"
 
 log = logging.getLogger(f"{LOGGER}.server")
 
@@ -63,13 +67,12 @@ class EmbeddedServer:
         self._durability = durability
         self._socket = self.data_dir / "valkey.sock"
         self._log = self.data_dir / "valkey.log"
-        self._manifest = self.data_dir / "appendonlydir" / "appendonly.aof.manifest"
-        self._pid_file = self.data_dir / "flaskvstore.pid"
+        self._manifest = self.data_dir / MANIFEST
+        self._pid_file = self.data_dir / PID_FILE
         self._lock = -1
         self._started_at = 0.0
         self._restart_at: float | None = None
         self._had_socket = False
-        self._reported = 0
         self._quick_ends = 0
         self._binary = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,6 +125,8 @@ class EmbeddedServer:
             "unixsocketperm": "700",
             "appendonly": "yes",
             "appendfsync": self._durability,
+            # It would keep nothing of what it cuts off.
+            "aof-load-truncated": "no",
             "maxmemory": str(self.max_memory_bytes),
             "maxmemory-policy": "noeviction",
             "save": "",
@@ -150,9 +155,8 @@ class EmbeddedServer:
         """Start the server again if it has ended or its socket is gone, and say in our log what has happened to it.
 
         :return: after how many seconds to look again; if it ends before that at once
-        :raises StartError: the folder is gone, so that what it writes would be lost
+        :raises StartError: the folder is gone, so that what it writes would be lost, or its data cannot be mended
         """
-        self._report_repairs()
         if not self._is_in_place():
             self._end()
             raise StartError(
@@ -172,6 +176,7 @@ class EmbeddedServer:
                 self._cause(),
                 delay_seconds,
             )
+            self._mend()
             self._restart_at = time.monotonic() + delay_seconds
             return delay_seconds
         elif (left_seconds := self._restart_at - time.monotonic()) > 0:
@@ -216,18 +221,17 @@ class EmbeddedServer:
             return f"by a signal ({signal.strsignal(-status)})"
         return f"with status {status} (the end of {self._log}: {self._last_words()})"
 
-    def _report_repairs(self) -> None:
-        """Say in our log what the server has dropped at its start, since the last time."""
-        with suppress(OSError), self._log.open(errors="replace") as file:
-            file.seek(self._reported)
-            said = file.read()
-            self._reported = file.tell()
-            for line in said.split("\n"):
-                if REPAIRED in line:
-                    log.warning(
-                        "The embedded Valkey has dropped a write that was cut off, as by a crash: %s",
-                        line.partition(" # ")[2],
-                    )
+    def _mend(self) -> bool:
+        """Cut off a write that a crash has cut off, if that is why the server has ended, and say so in our log.
+
+        :return: whether something was cut off
+        :raises StartError: it is not at the end
+        """
+        if CUT_OFF not in self._last_words():
+            return False
+        cut = cut_damage(self.data_dir, self._binary)
+        log.warning("The data ends in the middle of a write, as after a crash. %s", cut)
+        return cut.kept is not None
 
     def _open_folder(self) -> None:
         """Make the folder if it is missing, lock it, and close it to others."""
@@ -236,6 +240,8 @@ class EmbeddedServer:
             self._lock = _locked(self.data_dir, self._pid_file)
             _close_to_others(self.data_dir)
             for file, content in ((self._pid_file, str(os.getpid())), (self._log, "")):
+                if file.exists() and not file.is_file():
+                    raise StartError(f"{file} is no regular file, and cannot be written. Remove it.")
                 file.touch(mode=0o600)
                 file.write_text(content)
             self._check_data()
@@ -247,17 +253,13 @@ class EmbeddedServer:
 
         It would start without any, and say nothing.
         """
-        folder, dump = self.data_dir / "appendonlydir", self.data_dir / "dump.rdb"
-        for file in folder.glob("*.incr.aof"):
-            if zeros := _cut_zeros(file):
-                log.warning("%s ended with %s zero bytes, as after a crash of the machine: cut off.", file, zeros)
-        if self._manifest.exists() or (self.data_dir / "appendonly.aof").exists():
+        dump = self.data_dir / "dump.rdb"
+        for file, zeros in cut_zeros(self.data_dir).items():
+            log.warning("%s ended with %s zero bytes, as after a crash of the machine: cut off.", file, zeros)
+        if self._manifest.exists() or (self.data_dir / ONE_FILE).exists():
             return
-        if any(folder.glob("*")):
-            raise StartError(
-                f"{self._manifest} is missing, without which the data beside it is not read. Bring it back from a "
-                "backup, or move the folder away to start without data."
-            )
+        if any(self._manifest.parent.glob("*")):
+            raise StartError(f"{self._manifest} is missing, without which the data beside it is not read. {BACKUP}")
         if dump.exists():
             raise StartError(
                 f"{dump} is not read: the embedded Valkey keeps its data in an append-only file. To move its keys in, "
@@ -269,11 +271,11 @@ class EmbeddedServer:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while (reply := self._reply()) != b"+PONG":
             if self.has_ended():
-                last = self._last_words()
-                advice = " A newer server has written this data: run that one, and name it with --redis-url."
+                if self._mend():
+                    self.run()
+                    continue
                 raise StartError(
-                    f"The embedded server ended at its start. The end of {self._log}: {last}"
-                    + (advice if NEWER in last else "")
+                    f"The embedded server ended at its start. The end of {self._log}: {self._last_words()}"
                 )
             if time.monotonic() > deadline:
                 if reply == b"-LOADING":
@@ -283,10 +285,18 @@ class EmbeddedServer:
             time.sleep(POLL_SECONDS)
 
     def _last_words(self) -> str:
-        """Return the line of the server's log that says best why it has ended."""
+        """Return the line of the server's log that says best why it has ended, and what to do."""
         lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
         said = [line for line in lines if NEWER in line] or [line for line in lines if line.strip()]
-        return said[-1].partition(" # ")[2] or said[-1] if said else "it wrote nothing"
+        last = said[-1].partition(" # ")[2] or said[-1] if said else "it wrote nothing"
+        if NEWER in last:
+            return f"{last}. A newer server has written this data: run that one, and name it with --redis-url."
+        if DAMAGED in last:
+            repair = f"flaskvstore repair --data-dir {shlex.quote(str(self.data_dir))}"
+            return (
+                f"{last.partition(': ')[0]}. When no service uses it, `{repair}` cuts off what is damaged and keeps it."
+            )
+        return last
 
     def _reply(self) -> bytes:
         """Send PING, and return the first word of the reply; nothing if there is none."""
@@ -298,6 +308,22 @@ class EmbeddedServer:
                 return connection.recv(64).split(maxsplit=1)[0]
         except (OSError, IndexError):
             return b""
+
+
+def repair(data_dir: Path) -> Cut:
+    """Cut off what is damaged at the end of the data in a folder, and keep it.
+
+    :raises StartError: a service uses the folder, or nothing can be cut off
+    """
+    data_dir = data_dir.absolute()
+    try:
+        lock = _locked(data_dir, data_dir / PID_FILE)
+        try:
+            return cut_damage(data_dir, find_binary())
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise StartError(f"The data in {data_dir} cannot be repaired: {error.strerror}.") from error
 
 
 def find_binary() -> str:
@@ -344,23 +370,6 @@ def _close_to_others(folder: Path) -> None:
                 )
 
 
-def _cut_zeros(file: Path) -> int:
-    """Cut off the zero bytes at the end of an append-only file, and return how many there were.
-
-    A filesystem can leave them after a power cut. No command ends with one, so that none is lost that was whole.
-    """
-    with file.open("r+b") as opened:
-        size = end = opened.seek(0, os.SEEK_END)
-        kept = b""
-        while end and not kept:
-            start = max(end - ZEROS_BYTES, 0)
-            opened.seek(start)
-            kept = opened.read(end - start).rstrip(b"\0")
-            end = start + len(kept)
-        opened.truncate(end)
-    return size - end
-
-
 def _locked(folder: Path, pid_file: Path) -> int:
     """Open a folder and lock it, or raise an error that names the process that holds it.
 
@@ -373,7 +382,7 @@ def _locked(folder: Path, pid_file: Path) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = pid_file.read_text() if pid_file.exists() else "unknown"
+            owner = pid_file.read_text() if pid_file.is_file() else "unknown"
             if time.monotonic() > deadline or _is_running(owner):
                 os.close(lock)
                 raise StartError(

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from api.serving import embedded
 from api.serving.embedded import EmbeddedServer, find_binary
 from api.serving.memory import memory_bytes
 from api.settings import StartError
-from tests.support.servers.services import Service, eventually, gone, valkey
+from tests.support.servers.services import PROGRAM, Service, environment, eventually, gone, valkey
 
 
 def client_of(server: EmbeddedServer) -> redis.Redis:
@@ -244,23 +244,29 @@ class TestDurability:
             assert client.dbsize() == 100
             assert client.get("key 99") == b"99"
 
-    def test_a_write_that_a_crash_cut_off_costs_that_write_alone_and_is_said(
+    def test_a_write_that_a_crash_cut_off_costs_that_write_alone_and_is_kept(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         with valkey(tmp_path) as server, client_of(server) as client:
             client.set("first", "1")
             client.set("last", "2")
         log = aof_file(tmp_path, ".incr.aof")
-        log.write_bytes(log.read_bytes()[:-3])
+        cut_off = log.read_bytes()[:-3]
+        log.write_bytes(cut_off)
 
         with valkey(tmp_path) as server, client_of(server) as client:
             assert client.keys() == [b"first"]
-            server.look_after()
-            server.look_after()
+            client.set("new", "3")
 
         [line] = caplog.messages
-        assert line.startswith("The embedded Valkey has dropped a write that was cut off, as by a crash: ")
-        assert log.name in line
+        [kept] = tmp_path.glob("appendonly.aof.1.incr.aof.cut-*")
+        assert line.startswith("The data ends in the middle of a write, as after a crash. The last ")
+        assert f"{len(kept.read_bytes()):,} of {len(cut_off):,} bytes of {log} were cut off" in line
+        assert line.endswith(f" They are kept in {kept}.")
+        assert cut_off.endswith(kept.read_bytes())
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.get("new") == b"3"
 
     @pytest.mark.parametrize("zeros", [1, 4096, 65_536, 200_000])
     @pytest.mark.parametrize(("cut", "lost"), [(0, 0), (4, 1)])
@@ -401,12 +407,153 @@ class TestLookingAfter:
 
             assert server.has_ended() is True
 
+    def test_one_that_a_crash_has_left_in_the_middle_of_a_write_is_mended(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with valkey(tmp_path, "always") as server, client_of(server) as client:
+            client.set("first", "1")
+            client.set("last", "2")
+            kill(server)
+            log = aof_file(tmp_path, ".incr.aof")
+            log.write_bytes(log.read_bytes()[:-3])
+
+            server.run()
+            eventually(server.has_ended)
+            time.sleep(server.look_after())
+            server.look_after()
+
+            eventually(lambda: server._reply() == b"+PONG")
+            assert client.keys() == [b"first"]
+        assert "are kept in" in caplog.messages[1]
+        assert len(caplog.messages) == 2
+
 
 def kill(server: EmbeddedServer) -> None:
     """Kill a server, and wait until it is gone."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     eventually(server.has_ended)
+
+
+def damage(data: bytes, how: str) -> tuple[bytes, int]:
+    """Return data that is damaged in some way, and where the damage starts."""
+    at = data.index(b"*3\r\n$3\r\n", len(data) // 2)
+    length = data.index(b"$", at + 5)
+    match how:
+        case "a part is missing":
+            return data[: at + 6] + data[at + 15 :], at
+        case "a length is smaller":
+            return data[: length + 1] + b"1" + data[length + 2 :], at
+        case "a length is larger":
+            return data[: length + 1] + b"9" + data[length + 1 :], at
+        case "zeros in the middle":
+            return data[:at] + bytes(100) + data[at + 100 :], at
+        case "other bytes at the end":
+            return data + b"\xff\xfegarbage\r\n", len(data)
+    raise AssertionError(how)
+
+
+def damage_the_first_of_two(data: Path) -> None:
+    """Leave two files with commands, of which the first is damaged."""
+    first, manifest = aof_file(data, ".incr.aof"), aof_file(data, ".manifest")
+    second = first.with_name(first.name.replace("1.incr", "2.incr"))
+    shutil.copy(first, second)
+    first.write_bytes(damage(first.read_bytes(), "a part is missing")[0])
+    manifest.write_text(f"{manifest.read_text()}file {second.name} seq 2 type i\n")
+
+
+class TestRepairing:
+    def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [str(PROGRAM), "repair", "--data-dir", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        with valkey(tmp_path / "data") as server, client_of(server) as client:
+            for number in range(200):
+                client.set(f"key {number:03}", f"value {number}")
+        return tmp_path / "data"
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "a part is missing",
+            "a length is smaller",
+            "a length is larger",
+            "zeros in the middle",
+            "other bytes at the end",
+        ],
+    )
+    def test_what_is_whole_before_the_damage_is_there_again_and_the_rest_is_kept(self, data: Path, how: str) -> None:
+        file = aof_file(data, ".incr.aof")
+        damaged, at = damage(file.read_bytes(), how)
+        file.write_bytes(damaged)
+        # A length that leads beyond the end looks as a write that was cut off, with which the service starts.
+        if how != "a length is larger":
+            message = start_fails(data)
+            assert f"`flaskvstore repair --data-dir {data}`" in message
+            assert "Bad file format" in message
+
+        ended = self.run(data)
+
+        [kept] = data.glob("*.cut-*")
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout == (
+            f"The last {len(damaged) - at:,} of {len(damaged):,} bytes of {file} were cut off, because no whole "
+            f"command starts there. They are kept in {kept}.\n"
+        )
+        assert file.read_bytes() + kept.read_bytes() == damaged
+        whole = damaged[:at].count(b"value")
+        with valkey(data) as server, client_of(server) as client:
+            assert client.dbsize() == whole
+            assert client.get(f"key {whole - 1:03}") == f"value {whole - 1}".encode()
+
+    def test_data_without_damage_stays_as_it_is(self, data: Path) -> None:
+        before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+        ended = self.run(data)
+
+        assert ended.stdout.startswith("No damage was found in the ")
+        assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+    def test_an_append_only_file_of_redis_6_is_repaired_as_well(self, tmp_path: Path) -> None:
+        (tmp_path / "appendonly.aof").write_bytes(b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\ngarbage\r\n")
+
+        assert self.run(tmp_path).stdout.startswith("The last 9 of 42 bytes of ")
+
+        with valkey(tmp_path) as server, client_of(server) as client:
+            assert client.get("key") == b"value"
+
+    def test_a_folder_that_a_service_uses_is_refused(self, service: Service) -> None:
+        ended = self.run(service.log.parent / "data")
+
+        assert ended.returncode == 1
+        assert "is in use by another flaskvstore" in ended.stderr
+
+    @pytest.mark.parametrize(
+        ("spoil", "reason"),
+        [
+            (lambda data: aof_file(data, ".manifest").unlink(), "appendonly.aof.manifest is missing"),
+            (lambda data: aof_file(data, ".manifest").write_text("nonsense"), "appendonly.aof.manifest is missing or"),
+            (lambda data: aof_file(data, ".incr.aof").unlink(), "incr.aof is missing"),
+            (damage_the_first_of_two, "1.incr.aof is damaged, and"),
+            (lambda data: aof_file(data, ".incr.aof").write_bytes(b"REDIS0009"), "cannot be checked"),
+            (shutil.rmtree, "does not exist"),
+        ],
+        ids=["no manifest", "no words in it", "no file", "not at the end", "no commands in it", "no folder"],
+    )
+    def test_what_cannot_be_repaired_is_said_and_left_alone(
+        self, data: Path, spoil: Callable[[Path], None], reason: str
+    ) -> None:
+        spoil(data)
+        before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+        ended = self.run(data)
+
+        assert ended.returncode != 0
+        assert reason in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
 
 
 class TestLocking:
@@ -483,6 +630,20 @@ class TestFailingToStart:
         (tmp_path / "file").touch()
 
         assert start_fails(tmp_path / "file" / "data").endswith("cannot be used: Not a directory.")
+
+    @pytest.mark.parametrize("name", ["valkey.log", "flaskvstore.pid"])
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/full")])
+    def test_what_is_no_file_in_the_place_of_one_is_refused_at_once(
+        self, tmp_path: Path, name: str, make: Callable[[Path], None]
+    ) -> None:
+        make(tmp_path / name)
+
+        assert start_fails(tmp_path) == f"{tmp_path / name} is no regular file, and cannot be written. Remove it."
+
+    def test_a_fifo_in_the_place_of_the_folder_is_refused(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "data")
+
+        assert start_fails(tmp_path / "data") == f"The data directory {tmp_path / 'data'} cannot be used: File exists."
 
     def test_a_path_too_long_for_a_socket_is_refused(self, tmp_path: Path) -> None:
         message = start_fails(tmp_path / ("d" * 100))
