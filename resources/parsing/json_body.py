@@ -2,15 +2,25 @@
 
 import codecs
 import json
+import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from flask import request
 
 from models.entry import unique
-from models.errors import quoted
+from models.errors import TooManyKeys, quoted
+from models.store import MAX_PAIRS
 from resources.errors import InvalidBody, UnsupportedBody
 from resources.parsing.body import read_bytes
+
+
+# As many as the largest body has that is taken, whose pairs have values like {"base64": "..."}. Parsed, the text `[],`
+# takes thirty times the memory.
+MAX_VALUES = 2 * MAX_PAIRS
+# Up to what begins or separates two values, strings aside; or to the end. None of its parts ever goes back.
+_TO_NEXT_VALUE = re.compile(rb'(?:[^"\[{,]++|"(?:[^"\\]++|\\.)*+"?+)*+(?:[\[{,]|\Z)', re.DOTALL)
 
 
 class Repeated(list[tuple[str, Any]]):
@@ -56,8 +66,10 @@ def parse_object(text: bytes) -> list[tuple[str, Any]]:
     """Return the members of a JSON object in their order, a name that comes twice included.
 
     :param text: JSON in UTF-8
+    :raises TooManyKeys: it has more values than anything that is read here
     :raises InvalidBody: it is not an object, or an object within it names a member twice
     """
+    _check_count(text)
     repeated: list[Repeated] = []
 
     def named(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Repeated:
@@ -74,6 +86,15 @@ def parse_object(text: bytes) -> list[tuple[str, Any]]:
         if within is not parsed:
             unique(within, InvalidBody)
     return parsed if isinstance(parsed, Repeated) else list(parsed.items())
+
+
+def _check_count(text: bytes) -> None:
+    """Refuse a text with too many values before it is parsed."""
+    # Counted in the quick way first, which also counts what stands in strings.
+    if sum(map(text.count, (b"[", b"{", b","))) <= MAX_VALUES:
+        return
+    if any(True for _ in islice(_TO_NEXT_VALUE.finditer(text), MAX_VALUES + 1, None)):
+        raise TooManyKeys(f"The body has too many JSON values: at most {MAX_VALUES:,} are allowed.", limit=MAX_VALUES)
 
 
 def _is_utf8(charset: str) -> bool:

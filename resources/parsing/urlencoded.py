@@ -7,7 +7,8 @@ The rules are those of RFC 3986 section 2.1 and, for names and values, of applic
 import re
 from urllib.parse import unquote_to_bytes
 
-from models.errors import quoted
+from models.errors import TooManyKeys, quoted
+from models.store import MAX_PAIRS
 from resources.errors import InvalidEncoding
 
 
@@ -18,8 +19,14 @@ def parse_pairs(encoded: bytes) -> list[tuple[str, str]]:
     """Return the names and values of a query string or a form body, in their order.
 
     :param encoded: ``name=value`` joined by ``&``
+    :raises TooManyKeys: there are more than any write may have, which is known before they are taken apart
     :raises InvalidEncoding: a pair has no ``=``, or its percent-encoding is malformed or not UTF-8
     """
+    count = encoded.count(b"&") + 1
+    if count > MAX_PAIRS:
+        raise TooManyKeys(
+            f"{count:,} pairs came in one request: at most {MAX_PAIRS:,} are allowed.", limit=MAX_PAIRS, actual=count
+        )
     return [_pair(part) for part in encoded.split(b"&") if part]
 
 

@@ -344,6 +344,18 @@ class TestStoringNothing:
         pairs.popitem()
         assert put_json(ask, pairs).json == {"stored": 131_072}
 
+    @pytest.mark.parametrize(
+        ("body", "headers", "limit"),
+        [(b"=&" * 131_072, FORM, 131_072), (b'{"a": [' + b"[]," * 200_000 + b"1]}", JSON, 262_144)],
+    )
+    def test_more_of_them_than_are_ever_taken_are_refused_before_they_are_taken_apart(
+        self, ask: Ask, client: Redis, body: bytes, headers: dict[str, str], limit: int
+    ) -> None:
+        answer = ask("PUT", "/keys", body, headers)
+
+        assert (answer.status, answer.code, answer.json["limit"]) == (413, "too_many_keys", limit)
+        assert client.keys() == []
+
     @pytest.mark.one_slot
     @pytest.mark.parametrize(
         ("query", "headers"),
