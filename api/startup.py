@@ -7,7 +7,7 @@ from pathlib import Path
 from api.settings import Settings, StartError
 from models.errors import TokensUnusable
 from models.tokens import Tokens
-from models.valkey.url import TLS_FILES, StoreUrl
+from models.valkey.url import TLS_FILES, TLS_FOLDER, StoreUrl
 
 
 # Gunicorn stops on this exit status of a worker; on others it starts the worker again, without end.
@@ -61,7 +61,9 @@ def check_store_files(redis_url: str | None) -> None:
     """
     options = StoreUrl.parse(redis_url).options if redis_url else {}
     for name in TLS_FILES:
-        if name in options and not os.access(options[name], os.R_OK):
+        # A FIFO in its place would stop a worker for as long as nobody writes into it.
+        is_one = Path.is_dir if name == TLS_FOLDER else Path.is_file
+        if name in options and not (os.access(options[name], os.R_OK) and is_one(Path(options[name]))):
             raise StartError(f"has the option {name}, but {options[name]} cannot be read.", setting="redis_url")
 
 

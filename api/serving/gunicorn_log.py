@@ -1,10 +1,16 @@
-"""Gunicorn's own log and metrics, without work for lines that are not written."""
+"""Gunicorn's own log and metrics, without work for lines that are not written; and gevent's, as lines of the log."""
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from gunicorn.instrument.statsd import Statsd
+
+from api import LOGGER
+
+
+log = logging.getLogger(f"{LOGGER}.server")
 
 
 class ServerLog(Statsd):
@@ -31,3 +37,11 @@ class ServerLog(Statsd):
                     f"{prefix}gunicorn.request.status.{status}:1|c\n"
                 )
             )
+
+
+def log_exception(_context: object, kind: Any, error: Any, trace: Any) -> None:
+    """Log an exception that nobody has caught, in the place of gevent's hub.
+
+    It would write to standard error, many lines each time.
+    """
+    log.error("An exception was not caught.", exc_info=(kind, error, trace))

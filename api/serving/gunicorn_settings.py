@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api import LOGGER
-from api.serving.gunicorn_log import ServerLog
+from api.serving.gunicorn_log import ServerLog, log_exception
 from api.settings import variable_name
 from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
@@ -89,6 +89,10 @@ def post_worker_init(worker: Any) -> None:
 
     :param worker: a worker that has loaded the application
     """
+    # Gunicorn's parent reads this module too, and must not read it.
+    from gevent import get_hub  # noqa: PLC0415
+
+    get_hub().print_exception = log_exception
     extensions = worker.wsgi.extensions
     # For readiness: once this is true the worker takes requests for at most one more second.
     extensions[IS_STOPPING] = lambda: not worker.alive

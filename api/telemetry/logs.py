@@ -41,7 +41,9 @@ class JsonFormatter(logging.Formatter):
             fields |= {"logger": record.name, "message": message}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return self.line(record.created, record.levelname, fields).decode()
+        line = self.line(record.created, record.levelname, fields).decode()
+        # JSON leaves those above 0x7e as they are.
+        return CONTROL_CHARACTER.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
     def line(self, created: float, level: str, fields: dict[str, Any]) -> bytes:
         """Write one line.

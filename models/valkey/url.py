@@ -17,7 +17,8 @@ FORMS = (
     "redis+sentinel://[USER:PASSWORD@]HOST[:PORT],.../SERVICE[/DATABASE] or "
     "redis+cluster://[USER:PASSWORD@]HOST[:PORT],..., or the same with valkey in the place of redis; " + ENCODED
 )
-TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+TLS_FOLDER = "ssl_ca_path"
+TLS_FILES = ("ssl_ca_certs", TLS_FOLDER, "ssl_certfile", "ssl_keyfile")
 TLS_CHOICES = {"ssl_cert_reqs": ("none", "optional", "required"), "ssl_check_hostname": ("true", "false")}
 TLS_OPTIONS = {*TLS_FILES, *TLS_CHOICES}
 SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}

@@ -80,6 +80,20 @@ def test_a_text_line_has_no_control_characters() -> None:
     assert trace[-1] == r"ValueError: \x1b[31m"
 
 
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
+def test_no_format_has_control_characters_wherever_they_come_from(formatter: JsonFormatter | TextFormatter) -> None:
+    every = "".join(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
+    try:
+        raise ValueError(every)
+    except ValueError:
+        formatted = formatter.format(record(f"said {every}", exc_info=sys.exc_info(), fields={"cause": every}))
+
+    assert not set(formatted.replace("\n", "")) & set(every)
+    if isinstance(formatter, JsonFormatter):
+        assert json.loads(formatted)["message"] == f"said {every}"
+        assert json.loads(formatted)["cause"] == every
+
+
 def test_a_text_line_is_followed_by_the_stack_trace() -> None:
     try:
         raise ValueError("why")

@@ -1,5 +1,7 @@
 """Settings: defaults, every variable, and bad values by their names."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -232,8 +234,20 @@ def test_a_file_of_a_url_that_is_missing_stops_the_start(tmp_path: Path, name: s
         check(Settings(redis_url=f"rediss://:s3cr3t@h?{name}={missing}"))
 
     assert str(caught.value) == f"FLASKVSTORE_REDIS_URL has the option {name}, but {missing} cannot be read."
-    missing.touch()
+    if name == "ssl_ca_path":
+        missing.mkdir()
+    else:
+        missing.touch()
     check(Settings(redis_url=f"rediss://:s3cr3t@h?{name}={missing}"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_in_the_place_of_one_stops_the_start(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    # To read it would never end.
+    make(tmp_path / "ca.pem")
+
+    with pytest.raises(StartError, match=r"ca\.pem cannot be read"):
+        check(Settings(redis_url=f"rediss://h?ssl_ca_certs={tmp_path / 'ca.pem'}"))
 
 
 def test_every_web_page_is_let_in_with_tokens_or_if_that_is_meant(tmp_path: Path) -> None:

@@ -96,6 +96,27 @@ def test_its_own_options_for_statsd_and_its_access_log_are_heeded(
     assert "GET /health/live HTTP/1.1" in log.read_text()
 
 
+def test_an_exception_that_nobody_catches_is_one_line_of_its_log(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
+    (tmp_path / "faulty.py").write_text(
+        "import gevent\nfrom wsgi import app\ngevent.spawn_later(0.1, int, 'no number')\n"
+    )
+    port = free_port()
+    log = tmp_path / "gunicorn.log"
+    command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", "-w", "1", "--pythonpath", str(tmp_path), "faulty:app"]
+    variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url)
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        eventually(lambda: "not caught" in log.read_text(), 30)
+        service = Service(process, log, port)
+        assert service.stop() == 0
+
+    [line] = [line for line in service.lines() if "exception" in line]
+    assert (line["level"], line["message"]) == ("error", "An exception was not caught.")
+    assert "ValueError: invalid literal for int() with base 10: 'no number'" in line["exception"]
+
+
 @pytest.mark.parametrize("said_by", ["tokens", "the setting"])
 def test_nothing_is_warned_of_if_it_is_meant(tmp_path: Path, valkey_server: EmbeddedServer, said_by: str) -> None:
     path = tmp_path / "tokens.json"
