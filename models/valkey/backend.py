@@ -25,8 +25,8 @@ class Topology(NamedTuple):
 
 
 # What a read of many keys found: their values, the milliseconds until each expires (below 0 for never; empty where no
-# key of the server expires), and the server's clock.
-Snapshot = tuple[Sequence[bytes | None], Sequence[int], Sequence[bytes]]
+# key of the server expires), and the server's clock; or only how many bytes were read when these were too many.
+Snapshot = tuple[Sequence[bytes | None], Sequence[int], Sequence[bytes]] | tuple[int]
 
 
 class Backend(Protocol):
@@ -48,10 +48,13 @@ class Backend(Protocol):
         :raises PartialFailure: it failed after a part of it was done
         """
 
-    def snapshot(self, names: Sequence[bytes], *, expiries: bool) -> list[tuple[Sequence[bytes], Snapshot]]:
+    def snapshot(
+        self, names: Sequence[bytes], max_bytes: int, *, expiries: bool
+    ) -> list[tuple[Sequence[bytes], Snapshot]]:
         """Read the values and the expiries that the keys of each server, or hash slot, have at one moment.
 
         :param names: names of keys, at least one
+        :param max_bytes: how many bytes a script may read of several of them
         :param expiries: whether some key is known to expire; looks by itself if not
         """
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -66,7 +67,9 @@ class Client:
     ) -> list[tuple[Sequence[bytes], Any]]:
         return [(names, self.execute(*command(names)))]
 
-    def snapshot(self, names: Sequence[bytes], *, expiries: bool) -> list[tuple[Sequence[bytes], Snapshot]]:
+    def snapshot(
+        self, names: Sequence[bytes], max_bytes: int, *, expiries: bool
+    ) -> list[tuple[Sequence[bytes], Snapshot]]:
         """Read by the script only if some key of the server expires.
 
         Lua takes twice as long, and three times as long to ask for the expiry of each key; see
@@ -81,7 +84,7 @@ class Client:
             keyspace, values, clock = answers
             if not SOME_EXPIRE.search(keyspace):
                 return [(names, (values, [], clock))]
-        return self.by_slot(names, scripts.export)
+        return self.by_slot(names, partial(scripts.export, max_bytes=max_bytes))
 
     def topology(self) -> Topology:  # noqa: D102
         # Not PING, which a server refuses that cannot write to its disk.

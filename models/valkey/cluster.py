@@ -6,6 +6,7 @@ well; docs/decisions.md says why it is not used.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -112,8 +113,14 @@ class Cluster:
             raise PartialFailure(error, sum(len(group) for group, _ in done), len(names)) from error
         return done
 
-    def snapshot(self, names: Sequence[bytes], *, expiries: bool) -> list[tuple[Sequence[bytes], Snapshot]]:  # noqa: ARG002, D102
-        return self.by_slot(names, scripts.export)
+    def snapshot(  # noqa: D102
+        self,
+        names: Sequence[bytes],
+        max_bytes: int,
+        *,
+        expiries: bool,  # noqa: ARG002
+    ) -> list[tuple[Sequence[bytes], Snapshot]]:
+        return self.by_slot(names, partial(scripts.export, max_bytes=max_bytes))
 
     def topology(self) -> Topology:
         """Ask every primary which slots it has."""

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-# What is shorter is not worth a thread: one SCAN, whose values are read in batches that grow.
-FIRST_ITEMS = 4
+# What is shorter is not worth a thread: the names of one SCAN.
+FIRST_ITEMS = 2
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:

@@ -3,13 +3,14 @@
 What is there from the first step to the last is never missed; see https://redis.io/docs/latest/commands/scan/.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
+from typing import Generic, TypeVar
 
 from models.entry import Record
 from models.errors import CursorExpired, StoreChanged
 from models.filter import Filter
-from models.valkey.backend import Backend, Server, Snapshot, Topology
+from models.valkey.backend import Backend, Server, Topology
 from models.valkey.connection import read
 from models.valkey.redis_errors import CHANGED
 from models.valkey.scripts import Command
@@ -22,10 +23,12 @@ Item = TypeVar("Item")
 SCAN_COUNT = 700
 MAX_SCANS_PER_PAGE = 100
 
-# About how many bytes of values one batch may bring into a worker's memory.
+# About how many bytes of values are read and held at a time, and how many at most, unless one value is larger.
 BATCH_BYTES = 1024 * 1024
+MAX_BATCH_BYTES = 4 * BATCH_BYTES
 FIRST_BATCH_KEYS = 16
-MAX_BATCH_KEYS = 2_000
+# How many values are read of the names that one SCAN found, at random, before more are read at a time.
+SAMPLE_KEYS = 64
 
 # A page's cursor is one number made of three: the fingerprint of the servers, the place of one among them, and SCAN's
 # own cursor in it, whose 63 bits every server takes.
@@ -109,40 +112,54 @@ class Scan:
         :param scanned: names, some at a time
         :param values: whether to read the values; without, each value is None
         """
-        sizes = BatchSizes()
+        batches = Batches(self._values)
         for keys in map(self.keys, scanned):
             if not values:
                 yield dict.fromkeys(keys.values())
                 continue
-            for batch in sizes.cut(list(keys)):
-                entries = {
-                    keys[name]: value
-                    for names, found in read(self._backend.by_slot, batch, _mget)
-                    for name, value in zip(names, found, strict=True)
-                    if value is not None
-                }
-                sizes.learn(len(batch), entries.values())
-                yield entries
+            for found in batches.of(list(keys)):
+                yield {keys[name]: value for name, value in found if value is not None}
 
     def records(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Record]]:
         """Return the records for names, without those that are gone meanwhile.
 
         :param scanned: names, some at a time
         """
-        sizes, expiries = BatchSizes(), False
-        for names in scanned:
-            for batch in sizes.cut(names):
-                records: list[Record] = []
-                for group, snapshot in read(self._backend.snapshot, batch, expiries=expiries):
-                    records += self._records(group, snapshot)
-                    # Once some key expires, the expiry of each is asked for without a look before.
-                    expiries = expiries or bool(snapshot[1])
-                sizes.learn(len(batch), [value for _, value, _ in records])
-                yield records
+        expiries = False
 
-    def _records(self, names: Sequence[bytes], snapshot: Snapshot) -> list[Record]:
+        def read_some(batch: Sequence[bytes]) -> tuple[list[Record], int]:
+            nonlocal expiries
+            records: list[Record] = []
+            skipped_bytes = 0
+            for group, snapshot in read(self._backend.snapshot, batch, MAX_BATCH_BYTES, expiries=expiries):
+                # Once some key expires, the expiry of each is asked for without a look before.
+                expiries = expiries or len(snapshot) == 1 or bool(snapshot[1])
+                if len(snapshot) == 1:
+                    skipped_bytes += snapshot[0]
+                else:
+                    records += self._records(group, *snapshot)
+            return records, skipped_bytes + sum(len(value) for _, value, _ in records)
+
+        batches = Batches(read_some)
+        for names in scanned:
+            yield from batches.of(names)
+
+    def _values(self, batch: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes | None]], int]:
+        found: list[tuple[bytes, bytes | None]] = []
+        found_bytes = 0
+        for names, values in read(self._backend.by_slot, batch, _mget):
+            found += zip(names, values, strict=True)
+            found_bytes += sum(map(len, filter(None, values)))
+        return found, found_bytes
+
+    def _records(
+        self,
+        names: Sequence[bytes],
+        values: Sequence[bytes | None],
+        expiries_in_ms: Sequence[int],
+        clock: Sequence[bytes],
+    ) -> list[Record]:
         start = len(self._prefix)
-        values, expiries_in_ms, clock = snapshot
         if not expiries_in_ms:
             return [
                 (name[start:], value, None)
@@ -200,27 +217,46 @@ def _unpacked(cursor: int) -> tuple[int, int, int]:
     return *divmod(rest, 1 << PLACE_BITS), position
 
 
-class BatchSizes:
-    """How many values to read at a time so that they fit in memory.
+class Batches(Generic[Item]):
+    """Reads values, so many at a time that they fit in memory.
 
-    A server hashes its names, so sizes are spread evenly over a scan: the last batch is a guess at the next.
+    The last batch is a guess at the next, but whoever has seen the order of the names can arrange sizes against that.
+    So some of the names that one SCAN found are read first, which nobody can foresee, and a batch that was too large is
+    read again in parts: what is held, for as long as a client reads, is little.
+
+    :param read_some: returns what is found under names, and how many bytes of values that are
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read_some: Callable[[Sequence[bytes]], tuple[list[Item], int]]) -> None:
+        self._read = read_some
+        self._random = Random()  # noqa: S311  # seeded anew for each list
         self._keys = FIRST_BATCH_KEYS
 
-    def cut(self, names: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Return names in batches."""
-        taken = 0
+    def of(self, names: Sequence[bytes]) -> Iterator[list[Item]]:
+        """Return what is found under the names of one SCAN."""
+        names = self._with_sample_first(names)
+        self._keys = min(self._keys, SAMPLE_KEYS)
+        found: list[Item] = []
+        taken = found_bytes = 0
         while taken < len(names):
             batch = names[taken : taken + self._keys]
+            items, items_bytes = self._read(batch)
+            # Only the whole sample tells enough of the rest.
+            most = len(names) if taken == 0 and len(batch) == SAMPLE_KEYS else min(4 * self._keys, SAMPLE_KEYS)
+            self._keys = max(1, min(most, len(batch) * BATCH_BYTES // max(1, items_bytes)))
+            if items_bytes > MAX_BATCH_BYTES and len(batch) > 1:
+                continue
             taken += len(batch)
-            yield batch
+            found += items
+            found_bytes += items_bytes
+            # Several small batches are sent at once.
+            if found_bytes >= BATCH_BYTES or taken == len(names):
+                yield found
+                found, found_bytes = [], 0
 
-    def learn(self, count: int, values: Iterable[bytes]) -> None:
-        """Expect the sizes of a batch in the next one.
-
-        :param count: how many names it had
-        """
-        fitting = count * BATCH_BYTES // max(1, sum(map(len, values)))
-        self._keys = min(self._keys * 4, MAX_BATCH_KEYS, max(1, fitting))
+    def _with_sample_first(self, names: Sequence[bytes]) -> Sequence[bytes]:
+        if len(names) <= SAMPLE_KEYS:
+            return names
+        sample = set(self._random.sample(range(len(names)), SAMPLE_KEYS))
+        rest = [name for number, name in enumerate(names) if number not in sample]
+        return [*(names[number] for number in sample), *rest]

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from models.change import ABSENT, EXISTS, UNCONDITIONAL, Condition, tag_of
-from models.filter import SENT_LITERAL_BYTES, Filter
+from models.filter import EVERY_KEY, SENT_LITERAL_BYTES, Filter
 from models.store import MAX_COMPARED_BYTES, MAX_PAIRS, MAX_PAIRS_BY_SCRIPT, MAX_READ_BYTES, Store
 from resources.parsing.transaction import MAX_KEYS
 from tests.support.clients import Ask, ask_json
@@ -92,3 +92,21 @@ def test_pairs(store: Store, client: Redis, count: int, expire_in: int | None, c
     if condition != ABSENT:
         store.put(pairs)
     assert busiest_ms(client, put) <= BOUND_MS
+
+
+@pytest.mark.parametrize("expire_in", [None, 1_000])
+def test_lists_and_exports_of_values_whose_sizes_are_arranged_against_them(
+    store: Store, client: Redis, expire_in: int | None
+) -> None:
+    store.put({f"key {number}": b"" for number in range(2_000)}, expire_in=expire_in)
+    order = [key for batch in store.entries(EVERY_KEY) for key in batch]
+    for key in order[1_500:]:
+        store.put_one(key, bytes(MAX_VALUE_BYTES))
+
+    def read() -> None:
+        for _ in store.entries(EVERY_KEY):
+            pass
+        for _ in store.export_records(EVERY_KEY):
+            pass
+
+    assert busiest_ms(client, read) <= BOUND_MS

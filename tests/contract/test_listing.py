@@ -166,16 +166,39 @@ def sizes_of_an_export(store: Store) -> Iterator[int]:
 
 @pytest.mark.parametrize("sizes_of", [sizes_of_a_list, sizes_of_an_export])
 @pytest.mark.parametrize(("count", "value_bytes"), [(60, 200_000), (20, scan.BATCH_BYTES + 1)])
+@pytest.mark.parametrize("expire_in", [None, 1_000])
 def test_values_are_read_in_batches_that_fit_in_memory(
-    valkey_client: Redis, sizes_of: Callable[[Store], Iterator[int]], count: int, value_bytes: int
+    valkey_client: Redis,
+    sizes_of: Callable[[Store], Iterator[int]],
+    count: int,
+    value_bytes: int,
+    expire_in: int | None,
 ) -> None:
     store = store_of(valkey_client, max_value_bytes=value_bytes)
     for number in range(count):
-        store.put_one(f"large {number}", bytes(value_bytes))
+        store.put_one(f"large {number}", bytes(value_bytes), expire_in=expire_in)
 
     # A batch of no value at all would come again and again.
     sizes = list(islice(sizes_of(store), 1_000))
 
     assert sum(sizes) == count * value_bytes
-    assert max(sizes) <= scan.FIRST_BATCH_KEYS * value_bytes
-    assert sorted(sizes)[len(sizes) // 2] <= max(scan.BATCH_BYTES, value_bytes)
+    assert max(sizes) <= scan.MAX_BATCH_BYTES + scan.BATCH_BYTES
+    assert sorted(sizes)[len(sizes) // 2] <= 2 * max(scan.BATCH_BYTES, value_bytes)
+
+
+@pytest.mark.parametrize("sizes_of", [sizes_of_a_list, sizes_of_an_export])
+@pytest.mark.parametrize("expire_in", [None, 1_000])
+def test_sizes_that_are_arranged_against_the_order_of_a_list_bring_no_large_batch(
+    valkey_client: Redis, sizes_of: Callable[[Store], Iterator[int]], expire_in: int | None
+) -> None:
+    store = store_of(valkey_client)
+    store.put({f"key {number}": b"" for number in range(600)}, expire_in=expire_in)
+    order = [key for batch in store.entries(EVERY_KEY) for key in batch]
+    large = bytes(4 * scan.MAX_BATCH_BYTES // scan.SAMPLE_KEYS)
+    for key in order[300:]:
+        store.put_one(key, large)
+
+    sizes = list(sizes_of(store))
+
+    assert sum(sizes) == 300 * len(large)
+    assert max(sizes) <= scan.MAX_BATCH_BYTES + scan.BATCH_BYTES

@@ -108,9 +108,12 @@ def transact(
     )
 
 
-def export(names: Sequence[bytes]) -> Command:
-    """Read the values and the expiries of keys."""
-    return "EVALSHA", _EXPORT, len(names), *names
+def export(names: Sequence[bytes], max_bytes: int) -> Command:
+    """Read the values and the expiries of keys.
+
+    :param max_bytes: how many bytes several values may have together
+    """
+    return "EVALSHA", _EXPORT, len(names), *names, max_bytes
 
 
 def import_records(records: Mapping[bytes, Sequence[Record]], names: Sequence[bytes]) -> Command:
