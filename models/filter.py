@@ -81,17 +81,22 @@ class Filter:
         if len(self._literals) == 1:
             return key == start
         at, stop = len(start), len(key) - len(end)
-        for literal in self._between:
-            found = literal.search(key, at, stop)
-            if found is None:
+        for literal in self._literals[1:-1]:
+            if len(literal) <= SENT_LITERAL_BYTES:
+                at = key.find(literal, at, stop)
+            else:
+                found = self._long_literals[literal].search(key, at, stop)
+                at = -1 if found is None else found.start()
+            if at < 0:
                 return False
-            at = found.end()
+            at += len(literal)
         return at <= stop and key.startswith(start) and key.endswith(end)
 
     @cached_property
-    def _between(self) -> list[re.Pattern[bytes]]:
-        """The literals between two wildcards: an expression like that is found in linear time, by bytes.find not."""
-        return [re.compile(re.escape(literal)) for literal in self._literals[1:-1]]
+    def _long_literals(self) -> dict[bytes, re.Pattern[bytes]]:
+        """The long literals between wildcards: such an expression is found in linear time, which bytes.find is not."""
+        between = self._literals[1:-1]
+        return {literal: re.compile(re.escape(literal)) for literal in between if len(literal) > SENT_LITERAL_BYTES}
 
 
 EVERY_KEY = Filter([b"", b""], "$")
