@@ -83,9 +83,19 @@ class Tokens:
         is_right = hmac.compare_digest(_digest(presented), NO_DIGEST if token is None else token.sha256)
         if token is None or not is_right:
             raise InvalidToken("The token is not known here. Request a new one from whoever issued it.")
-        if token.expires_at is not None and token.expires_at <= time.time():
+        if _has_expired(token):
             raise InvalidToken(f"The token {quoted(token.name)} has expired. Request a new one from whoever issued it.")
         return token
+
+    def check_unchanged(self, token: Token) -> None:
+        """Refuse to go on with what was begun with a token.
+
+        :param token: what :meth:`find` has returned
+        :raises InvalidToken: it was revoked or changed meanwhile, or has expired
+        :raises TokensUnusable: the file cannot be read
+        """
+        if self.by_name().get(token.name) != token or _has_expired(token):
+            raise InvalidToken(f"The token {quoted(token.name)} is no longer valid.")
 
     def by_name(self) -> Mapping[str, Token]:
         """Return all tokens by name, expired ones included.
@@ -168,6 +178,10 @@ class Tokens:
             raise TokenError(f"{self._path} cannot be written: {error.strerror}.") from error
         finally:
             os.close(folder)
+
+
+def _has_expired(token: Token) -> bool:
+    return token.expires_at is not None and token.expires_at <= time.time()
 
 
 def _name_in(presented: str) -> str:

@@ -1,7 +1,7 @@
 """What all resources share: the application's store, and who may do what with it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from flask import Flask, current_app, g, request
 from flask_restx import Resource
@@ -11,6 +11,9 @@ from models.tokens import Token
 from resources.extensions import DELETE_ALL, IS_STOPPING, STORE, STREAM_LIMITER
 from resources.parsing.parts import check_parts
 from resources.responses import StreamLimiter
+
+
+Item = TypeVar("Item")
 
 
 class StoreResource(Resource):
@@ -44,6 +47,8 @@ class KeyResource(StoreResource):
 
     scopes: ClassVar[Mapping[str, Sequence[str]]]
     token: Token | None
+    # Refuses to go on with a request that takes long once its token has been revoked; None without tokens.
+    check_token: Callable[[], None] | None
 
     def dispatch_request(self, *args: Any, **kwargs: Any) -> Any:
         """Answer the request if its token has the scopes of the method.
@@ -52,6 +57,7 @@ class KeyResource(StoreResource):
         """
         # Set by `api/policy/access.py`; None if the service has no tokens.
         self.token = g.get("token")
+        self.check_token = g.get("check_token")
         if self.token is not None:
             self.token.require(self.scopes[request.method])
         return super().dispatch_request(*args, **kwargs)
@@ -63,6 +69,16 @@ class KeyResource(StoreResource):
         """
         if self.token is not None:
             self.token.require(scopes)
+
+    def while_valid(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Return the parts of a long answer, as long as the current token is valid.
+
+        :raises InvalidToken: it is no longer
+        """
+        for item in items:
+            if self.check_token is not None:
+                self.check_token()
+            yield item
 
     @property
     def stream_limiter(self) -> StreamLimiter:

@@ -98,13 +98,15 @@ class KeyCollection(KeyResource):
         media_type = negotiate(JSON, *NDJSON_TYPES)
         if media_type != JSON:
             (pattern,) = parse_query(FILTER)
-            return list_response(export_lines(self.store.export_records(pattern)), media_type, self.stream_limiter)
+            records = self.while_valid(self.store.export_records(pattern))
+            return list_response(export_lines(records), media_type, self.stream_limiter)
         pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
         if limit is None and cursor is None:
-            return list_response(object_chunks(self.store.entries(pattern, values=values)), JSON, self.stream_limiter)
+            entries = self.while_valid(self.store.entries(pattern, values=values))
+            return list_response(object_chunks(entries), JSON, self.stream_limiter)
         limit = limit or DEFAULT_LIMIT
         next_cursor, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
-        response = list_response(object_chunks(entries), JSON, self.stream_limiter)
+        response = list_response(object_chunks(self.while_valid(entries)), JSON, self.stream_limiter)
         if next_cursor:
             response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=next_cursor))
         return response
@@ -134,7 +136,7 @@ class KeyCollection(KeyResource):
         if is_a(*NDJSON_TYPES):
             parse_query()
             refuse_condition()
-            return json_response(Import(self.store).run())
+            return json_response(Import(self.store, self.check_token).run())
         condition = read_collection_condition()
         values, expire_in = read_put()
         return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})

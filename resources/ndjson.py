@@ -1,13 +1,14 @@
 """Export and import: one JSON object a line (https://github.com/ndjson/ndjson-spec), in bounded memory."""
 
 import codecs
-from collections.abc import Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import orjson
 
 from models.entry import MAX_KEY_BYTES, Record, bytes_from_json, unique, value_to_json
-from models.errors import OutcomeUnknown, RequestError, StoreError
+from models.errors import InvalidToken, OutcomeUnknown, RequestError, StoreError, TokensUnusable
 from models.store import Store
 from resources.errors import InvalidBody
 from resources.parsing.body import read_chunks
@@ -15,9 +16,10 @@ from resources.parsing.json_body import parse_object
 
 
 MAX_REPORTED = 100
+MAX_WRONG_LINES = 10_000
 # The end of the year 9999: far above it Redis could not count in milliseconds.
 MAX_EXPIRES_AT = 253_402_300_799
-RECORDS_A_STEP = 500
+LINES_A_STEP = 500
 STEP_BYTES = 1024 * 1024
 # What may stand before a JSON text: blanks and a byte order mark.
 _BLANKS = b" \t\r" + codecs.BOM_UTF8
@@ -37,16 +39,22 @@ def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
 
 
 class Import:
-    """An import: how many records were stored, how many left out, and which lines were wrong."""
+    """An import: how many records were stored, how many left out, and which lines were wrong.
 
-    def __init__(self, store: Store) -> None:
+    :param store: where they are stored
+    :param check_token: asked before each step; None if everybody may go on
+    """
+
+    def __init__(self, store: Store, check_token: Callable[[], None] | None) -> None:
         self._store = store
+        self._check_token = check_token
         self._stored = 0
         self._skipped = 0
         self._failed = 0
         self._errors: list[dict[str, Any]] = []
         self._batch: list[Record] = []
-        self._batch_bytes = 0
+        self._step_bytes = 0
+        self._blank = 0
         # Lines since the start or the last one with a count, blank ones aside.
         self._counted = 0
 
@@ -54,7 +62,9 @@ class Import:
         """Store the lines of the current request's body, some at a time.
 
         :return: how many were stored, had expired, were wrong, and the first of those that were wrong
-        :raises InvalidBody: the first line shows that the body is no NDJSON; nothing is stored
+        :raises InvalidBody: the first line shows that the body is no NDJSON, and nothing is stored; or too many lines
+            are wrong, and what was right before is stored
+        :raises InvalidToken: the token is no longer valid; the text says how many are stored
         :raises OutcomeUnknown: the store failed; the lines before may be stored
         """
         longest = 6 * (self._store.max_value_bytes + MAX_KEY_BYTES) + 1_000  # every byte as \u00xx, and the rest
@@ -65,9 +75,12 @@ class Import:
                     _refuse_other_formats(line)
                 is_first = False
                 self._take(number, line)
-            if len(self._batch) >= RECORDS_A_STEP or self._batch_bytes >= STEP_BYTES:
-                self._flush(number)
-        self._flush(number)
+            else:
+                self._blank += 1
+            self._step_bytes += longest if line is None else len(line)
+            if number % LINES_A_STEP == 0 or self._step_bytes >= STEP_BYTES:
+                self._step(number)
+        self._step(number)
         return {
             "stored": self._stored,
             "skipped": self._skipped,
@@ -90,16 +103,33 @@ class Import:
                 self._errors.append({"line": number, "detail": str(error)})
         else:
             self._batch.append(record)
-            self._batch_bytes += len(record[1])
 
     def _check_count(self, count: object) -> None:
         counted, self._counted = self._counted - 1, 0
         if count != counted:
             raise InvalidBody(f"The file is not whole: its last line counts {count} records, and {counted:,} came.")
 
-    def _flush(self, number: int) -> None:
-        if not self._batch:
-            return
+    def _step(self, number: int) -> None:
+        """Store what has been read since the last step, and let others run."""
+        if self._check_token is not None:
+            try:
+                self._check_token()
+            except (InvalidToken, TokensUnusable) as error:
+                error.args = (f"{error} {self._stored:,} records are stored.",)
+                raise
+        if self._batch:
+            self._store_batch(number)
+        # Blank lines may stand between records, but not for ever.
+        useless = self._failed + max(0, self._blank - self._stored - self._skipped)
+        if useless > MAX_WRONG_LINES:
+            raise InvalidBody(
+                f"More than {MAX_WRONG_LINES:,} lines are wrong or blank: the import ended at line {number:,}. "
+                f"{self._stored:,} records are stored."
+            )
+        self._step_bytes = 0
+        time.sleep(0)
+
+    def _store_batch(self, number: int) -> None:
         try:
             skipped = self._store.import_records(self._batch)
         except StoreError as error:
@@ -110,7 +140,6 @@ class Import:
         self._skipped += skipped
         self._stored += len(self._batch) - skipped
         self._batch.clear()
-        self._batch_bytes = 0
 
 
 def _shown(batch: list[Record]) -> list[dict[str, Any]]:

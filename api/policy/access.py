@@ -1,5 +1,7 @@
 """Authentication by bearer token (RFC 6750), read only from the header `Authorization`."""
 
+from functools import partial
+
 from flask import Flask, g, request
 
 from models.tokens import Token, Tokens
@@ -20,7 +22,10 @@ def register_access(app: Flask, tokens: Tokens | None) -> None:
 
     @app.before_request
     def identify() -> None:
-        g.token = presented_token(tokens) if is_about_keys(app) else None
+        g.token = token = presented_token(tokens) if is_about_keys(app) else None
+        if token is not None:
+            # What takes long asks again.
+            g.check_token = partial(tokens.check_unchanged, token)
 
 
 def is_about_keys(app: Flask) -> bool:

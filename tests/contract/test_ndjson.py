@@ -174,6 +174,24 @@ class TestImporting:
         assert errors_of(answer) == list(range(2, 102))
         assert (answer.json["stored"], answer.json["failed"]) == (1, 150)
 
+    @pytest.mark.parametrize("line", [b"wrong\n", b"\n", b"wrong\n\n", b'{"key": "a"}\n'])
+    def test_too_many_wrong_or_blank_lines_end_it_and_it_says_what_is_stored(
+        self, ask: Ask, client: Redis, line: bytes
+    ) -> None:
+        record = b'{"key": "a", "value": "1"}\n'
+
+        answer = ask("PUT", "/keys", record + line * 11_000, NDJSON)
+
+        assert (answer.status, answer.code) == (400, "invalid_body")
+        assert answer.json["detail"].startswith(
+            "More than 10,000 lines are wrong or blank: the import ended at line 10,"
+        )
+        assert answer.json["detail"].endswith(" 1 records are stored.")
+        assert client.get("kv:a") == b"1"
+
+    def test_a_blank_line_may_follow_each_record(self, ask: Ask) -> None:
+        assert ask("PUT", "/keys", b'{"key": "a", "value": "1"}\r\n\r\n' * 11_000, NDJSON).json["stored"] == 11_000
+
     @pytest.mark.parametrize(
         "body",
         [

@@ -1,6 +1,7 @@
 """Tokens over HTTP: who gets in, and what each sees and may do."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from redis import Redis
 
 from api.app import create_app
 from api.settings import Settings
+from models.errors import InvalidToken, TokensUnusable
 from models.store import Store
 from models.tokens import SCOPES, Tokens
 from tests.support.cases import KEYS
@@ -20,6 +22,7 @@ from tests.support.clients import (
     JSON,
     NDJSON,
     Ask,
+    bearer,
     in_process,
     pages,
     put_json,
@@ -27,7 +30,8 @@ from tests.support.clients import (
     with_token,
 )
 from tests.support.contract import Contract
-from tests.support.servers.services import Service, serving
+from tests.support.servers.services import Service, eventually, serving
+from tests.support.wire import Wire
 
 
 # That of the value "1".
@@ -328,6 +332,31 @@ class TestLog:
         assert presented not in json.dumps(lines)
 
 
+class TestRevoking:
+    @pytest.mark.parametrize("headers", [{}, AS_NDJSON])
+    @pytest.mark.parametrize("how", ["revoked", "with fewer scopes", "broken"])
+    def test_a_list_that_is_being_sent_breaks_off(
+        self, app: Flask, store: Store, tokens: Tokens, tmp_path: Path, headers: Mapping[str, str], how: str
+    ) -> None:
+        presented = tokens.create("a", namespace="ns", scopes=["read"])
+        store.within("ns").put({f"key {number}": b"v" * 1_000 for number in range(3_000)})
+        with app.test_client() as caller:
+            chunks = iter(caller.get("/keys", headers={**bearer(presented), **headers}, buffered=False).response)
+            next(chunks)
+
+            match how:
+                case "revoked":
+                    tokens.revoke("a")
+                case "with fewer scopes":
+                    tokens.revoke("a")
+                    tokens.create("a", namespace="ns", scopes=["write"])
+                case "broken":
+                    (tmp_path / "tokens.json").write_text("")
+
+            with pytest.raises(TokensUnusable if how == "broken" else InvalidToken):
+                list(chunks)
+
+
 class TestFileInUse:
     def test_a_token_opens_as_soon_as_it_is_made_and_no_longer_when_it_is_revoked(
         self, anyone: Ask, tokens: Tokens
@@ -427,6 +456,25 @@ class TestService:
             assert {ask("GET", "/keys").status for _ in range(8)} == {200}
             tokens.revoke("short")
             assert {ask("GET", "/keys").status for _ in range(8)} == {401}
+
+    def test_an_import_that_is_open_ends_when_its_token_is_revoked(self, guarded: Guarded, contract: Contract) -> None:
+        service, tokens = guarded
+        presented = tokens.create("importer", namespace="imported", scopes=["write"])
+        reader = with_token(service.ask(contract), tokens.create("reader", namespace="imported", scopes=["read"]))
+        record = b'{"key": "a", "value": "1"}\n'
+
+        with Wire(service.port) as wire:
+            wire.begin("PUT", "/keys", {**NDJSON, **bearer(presented), "Transfer-Encoding": "chunked"})
+            # More than is read at once.
+            part = record * 5_000
+            wire.send(b"%x\r\n%b\r\n" % (len(part), part))
+            eventually(lambda: reader("HEAD", "/keys").headers["Total-Count"] == "1")
+            tokens.revoke("importer")
+            wire.send(b"%x\r\n%b\r\n" % (len(part), part))
+            answer = wire.answer()
+
+        assert (answer.status, answer.code) == (401, "invalid_token")
+        assert re.search(r"no longer valid\. [1-9],\d{3} records are stored\.", answer.json["detail"])
 
     def test_no_token_is_in_its_log(self, guarded: Guarded, contract: Contract) -> None:
         service, tokens = guarded
