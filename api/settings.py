@@ -84,7 +84,11 @@ class Settings:
         "The largest request body.", 16 * 1024 * 1024, whole_number(1, 1024 * 1024 * 1024), "bytes"
     )
     max_lists: int = setting(
-        "How many long lists and exports one worker sends at a time, at most.", 512, whole_number(1, 100_000), "lists"
+        "How many long lists and exports one worker sends at a time, at most; `HEAD /keys` and `DELETE /keys` count as "
+        "well.",
+        512,
+        whole_number(1, 100_000),
+        "lists",
     )
     keep_alive_seconds: int = setting(
         "How long an idle connection is kept open for the next request; it should be longer than a load balancer in "

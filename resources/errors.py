@@ -100,14 +100,14 @@ class RateLimited(RequestError):
 
 
 class TooManyLists(RequestError):
-    """A worker sends as many lists as it may.
+    """A worker sends as many lists as it may, or counts or deletes meanwhile.
 
     :param limit: how many that are
     """
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit:,} long lists are being sent already, which is the limit. "
+            f"{limit:,} long lists are being sent already, counts and deletions included, which is the limit. "
             "Try again in a moment, or ask for smaller pages.",
             limit=limit,
         )

@@ -116,9 +116,11 @@ class KeyCollection(KeyResource):
     def head(self) -> BytesResponse:
         """Count keys."""
         (pattern,) = parse_query(FILTER)
+        with self.stream_limiter.counting():
+            count = self.store.count(pattern)
         # Without a body, and so without the length of one.
         response = cached(BytesResponse(content_type=JSON))
-        response.headers.add("Total-Count", str(self.store.count(pattern)))
+        response.headers.add("Total-Count", str(count))
         return response
 
     @ns.doc("store_keys", params={"pairs": PAIRS_BODY, **documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
@@ -170,7 +172,8 @@ class KeyCollection(KeyResource):
         refuse_condition()
         if pattern is None and not self.may_delete_all:
             raise FilterRequired
-        return json_response({"deleted": self.store.delete_matching(pattern or EVERY_KEY)})
+        with self.stream_limiter.counting():
+            return json_response({"deleted": self.store.delete_matching(pattern or EVERY_KEY)})
 
 
 @ns.route("/keys/<key:key>")

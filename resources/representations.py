@@ -18,6 +18,8 @@ from resources.responses import BytesResponse, cached, json_response
 
 
 REMEMBERED_CHARACTERS = 500
+# To read so long a header takes some milliseconds; no client needs a tenth of it.
+MAX_ACCEPT_CHARACTERS = 8_000
 _BARE_QUALITY = re.compile(r"\bq=\.", re.IGNORECASE)
 _BARE_WILDCARD = re.compile(r"(?<![^\s,])\*(?=\s*(?:[,;]|$))")
 
@@ -31,6 +33,12 @@ def negotiate(*offered: str) -> str:
     accept = request.headers.get("Accept")
     if not accept:
         return offered[0]
+    if len(accept) > MAX_ACCEPT_CHARACTERS:
+        raise NotAcceptable(
+            f"The header Accept has {len(accept):,} characters: at most {MAX_ACCEPT_CHARACTERS:,} are read.",
+            limit=MAX_ACCEPT_CHARACTERS,
+            actual=len(accept),
+        )
     # Clients send the same header each time; a long one is not worth the memory.
     best = (_best if len(accept) <= REMEMBERED_CHARACTERS else _best.__wrapped__)(accept, offered)
     if best is None:

@@ -54,7 +54,9 @@ def json_response(body: Any) -> BytesResponse:
 
 
 class StreamLimiter:
-    """How many long lists a worker may send at a time: each of them holds memory for as long as its client reads.
+    """How many long lists a worker may send at a time, counts and deletions of all that matches included.
+
+    Each list holds memory for as long as its client reads, and each of them has the store look at every name.
 
     :param limit: how many
     """
@@ -74,6 +76,18 @@ class StreamLimiter:
     def release(self) -> None:
         """Count one list less."""
         self._free.release()
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count one more list meanwhile.
+
+        :raises TooManyLists: as many are being sent already
+        """
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
 
 
 class LimitedStream:

@@ -129,6 +129,12 @@ class TestRepresentations:
 
         assert ask(method, "/keys/a", headers={"Accept": accept}).status == 406
 
+    def test_a_header_that_is_too_long_to_be_read_is_406(self, ask: Ask) -> None:
+        ask("PUT", "/keys/a", b"1")
+
+        assert ask("GET", "/keys/a", headers={"Accept": "text/html," * 800 + "*/*"}).json["limit"] == 8_000
+        assert ask("GET", "/keys/a", headers={"Accept": "text/html," * 799 + "*/*"}).status == 200
+
     def test_an_error_is_a_problem_whatever_the_client_accepts(self, ask: Ask) -> None:
         assert ask("GET", "/keys/a", headers=AS_BYTES).code == "key_not_found"
 

@@ -197,9 +197,11 @@ def test_only_so_many_long_lists_are_sent_at_a_time(tmp_path: Path, contract: Co
             wire.begin("GET", "/keys", {})
             assert wire.socket.recv(1)
 
-        for headers in ({}, AS_NDJSON):
-            refused = ask("GET", "/keys", b"", headers)
-            assert (refused.status, refused.code, refused.json["limit"]) == (429, "too_many_lists", 2)
+        for method, headers in (("GET", {}), ("GET", AS_NDJSON), ("HEAD", {}), ("DELETE", {})):
+            refused = ask(method, "/keys?filter=key$", b"", headers)
+            assert refused.status == 429
+            if method != "HEAD":
+                assert (refused.code, refused.json["limit"]) == ("too_many_lists", 2)
             assert refused.headers["Retry-After"] == "1"
         # Short ones, short pages and single keys are not meant.
         assert ask("GET", "/keys?filter=nothing$").json == {}
@@ -210,6 +212,8 @@ def test_only_so_many_long_lists_are_sent_at_a_time(tmp_path: Path, contract: Co
         slow[0].__exit__()
         eventually(lambda: ask("GET", "/keys").status == 200)
         assert {ask("GET", "/keys").status for _ in range(4)} == {200}
+        assert {ask("HEAD", "/keys").headers["Total-Count"] for _ in range(4)} == {"1000"}
+        assert {ask("DELETE", "/keys?filter=key$").json["deleted"] for _ in range(2)} == {1_000, 0}
         slow[1].__exit__()
 
 
