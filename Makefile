@@ -64,7 +64,8 @@ proxies: .venv/dev.stamp ## Run the contract through nginx, Apache httpd, HAProx
 
 soak: .venv/dev.stamp ## Run the heavy tests, and many more random cases; make soak SEED=... repeats an earlier run
 	@echo "make soak SEED=$(SEED)"
-	TEST_SEED=$(SEED) $(BIN)/python -m $(PARALLEL) --hypothesis-seed=$(SEED) -m "grows and not soak"
+	TEST_SEED=$(SEED) TEST_KILLS=$(KILLS) TEST_REQUESTS=$(REQUESTS) \
+		$(BIN)/python -m $(PARALLEL) --hypothesis-seed=$(SEED) -m "grows and not soak"
 	TEST_SEED=$(SEED) $(BIN)/python -m pytest -m soak
 
 mutants: .venv/dev.stamp ## Make small faults, and show those that no test finds: make mutants COUNT=150; SEED as above

@@ -8,6 +8,10 @@ SEED = int(os.environ.get("TEST_SEED", "1"))
 IS_SOAK = "TEST_SEED" in os.environ
 
 
-def amount(few: int, many: int) -> int:
-    """Return how often to try something, in a test that is marked with ``grows``."""
-    return many if IS_SOAK else few
+def amount(few: int, many: int, name: str = "") -> int:
+    """Return how often to try something, in a test that is marked with ``grows``.
+
+    :param name: what stands for the number in `make soak`, as in `make soak KILLS=100`
+    """
+    given = os.environ.get(f"TEST_{name}")
+    return int(given) if given else many if IS_SOAK else few
