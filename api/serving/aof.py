@@ -56,12 +56,16 @@ def cut_damage(data_dir: Path, binary: str) -> Cut:
         return Cut(last, 0, all_bytes, None)
     kept = data_dir / f"{last.name}.cut-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     kept.touch(mode=0o600, exist_ok=False)
-    with last.open("r+b") as damaged, kept.open("r+b") as copy:
-        damaged.seek(whole_bytes)
-        shutil.copyfileobj(damaged, copy)
-        copy.flush()
-        os.fsync(copy.fileno())
-        damaged.truncate(whole_bytes)
+    try:
+        with last.open("r+b") as damaged, kept.open("r+b") as copy:
+            damaged.seek(whole_bytes)
+            shutil.copyfileobj(damaged, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+            damaged.truncate(whole_bytes)
+    except OSError:
+        kept.unlink()
+        raise
     return Cut(last, all_bytes - whole_bytes, all_bytes, kept)
 
 

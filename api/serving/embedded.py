@@ -229,7 +229,12 @@ class EmbeddedServer:
         """
         if CUT_OFF not in self._last_words():
             return False
-        cut = cut_damage(self.data_dir, self._binary)
+        try:
+            cut = cut_damage(self.data_dir, self._binary)
+        except OSError as error:
+            # As on a full disk, where it is tried again until there is room.
+            log.warning("The end of a write that was cut off cannot be kept: %s.", error.strerror)
+            return False
         log.warning("The data ends in the middle of a write, as after a crash. %s", cut)
         return cut.kept is not None
 
@@ -291,6 +296,9 @@ class EmbeddedServer:
         last = said[-1].partition(" # ")[2] or said[-1] if said else "it wrote nothing"
         if NEWER in last:
             return f"{last}. A newer server has written this data: run that one, and name it with --redis-url."
+        # The rest is about a program that is not there.
+        if CUT_OFF in last:
+            return last.partition(". You can")[0]
         if DAMAGED in last:
             repair = f"flaskvstore repair --data-dir {shlex.quote(str(self.data_dir))}"
             return (

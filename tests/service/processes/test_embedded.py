@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -523,6 +523,28 @@ class TestRepairing:
 
         with valkey(tmp_path) as server, client_of(server) as client:
             assert client.get("key") == b"value"
+
+    @needs_root
+    def test_on_a_full_disk_nothing_is_cut_off(self, data: Path, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], check=True)
+        try:
+            shutil.copytree(data, disk / "data", ignore=shutil.ignore_patterns("*.sock"))
+            file = aof_file(disk / "data", ".incr.aof")
+            file.write_bytes(damage(file.read_bytes() * 5, "a part is missing")[0])
+            before = file.read_bytes()
+            with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+                while filler.write(bytes(4096)):
+                    pass
+
+            ended = self.run(disk / "data")
+
+            assert ended.stderr.endswith(f"The data in {disk / 'data'} cannot be repaired: No space left on device.\n")
+            assert file.read_bytes() == before
+            assert list((disk / "data").glob("*.cut-*")) == []
+        finally:
+            subprocess.run(["umount", disk], check=True)
 
     def test_a_folder_that_a_service_uses_is_refused(self, service: Service) -> None:
         ended = self.run(service.log.parent / "data")
