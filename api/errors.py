@@ -79,7 +79,6 @@ PROBLEMS: dict[type[Exception], Problem] = {
     # Its Retry-After is the end of the window, which `api/policy/rate_limit.py` knows.
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
     http.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
-    errors.TokensUnusable: Problem(500, "tokens_unusable", "Tokens unusable"),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),
     errors.StoreSaturated: Problem(500, "store_saturated", "Store connections busy"),
@@ -90,6 +89,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.StoreChanged: Problem(500, "store_changed", "Store changed"),
     errors.StoreFault: Problem(500, "store_fault", "Unexpected answer of the store"),
     errors.OutcomeUnknown: Problem(500, "outcome_unknown", "Outcome unknown"),
+    errors.TokensUnusable: Problem(500, "tokens_unusable", "Tokens unusable"),
     errors.NotReady: Problem(503, "not_ready", "Not ready"),
 }
 
@@ -109,6 +109,17 @@ REFUSALS = {
     417: (Problem(417, "expectation_failed", "Expectation failed"), "Only 100-continue can be expected."),
     431: (Problem(431, "fields_too_large", "Header fields too large"), "The header fields are too many or too large."),
     501: (PROBLEMS[http.UnsupportedTransferCoding], "A body can have no transfer coding but chunked."),
+}
+# All of them by code, each with a sentence for an example.
+KNOWN = {
+    problem.code: (problem, sentence)
+    for problem, sentence in [
+        *((problem, (error.__doc__ or "").partition("\n")[0]) for error, problem in PROBLEMS.items()),
+        (NOT_FOUND, "There is nothing at this URL."),
+        (METHOD_NOT_ALLOWED, "The URL does not have this method."),
+        (INTERNAL, FAULT),
+        *REFUSALS.values(),
+    ]
 }
 
 
@@ -189,6 +200,17 @@ def problem_response(problem: Problem, detail: str, **members: object) -> BytesR
     response = BytesResponse(body, problem.status, PROBLEM_JSON)
     response.headers.extend(problem.headers)
     return response
+
+
+def codes_of(status: int) -> list[str]:
+    """Return the codes of all problems with a status."""
+    return [code for code, (problem, _) in KNOWN.items() if problem.status == status]
+
+
+def example_of(status: int) -> dict[str, object]:
+    """Return an example of a problem with a status."""
+    problem, sentence = next(known for known in KNOWN.values() if known[0].status == status)
+    return problem_document(problem, sentence, "af93b9bf0cbe0f8bd72bc3d1ae7a0a34")
 
 
 def problem_document(problem: Problem, detail: str, request_id: str) -> dict[str, object]:

@@ -1,51 +1,124 @@
-"""The schemas of bodies, as Flask-RESTX models: Swagger shows them, and tests compare answers with them.
+"""The schemas of bodies, as OpenAPI 3.1 writes them: the documents show them, and tests compare answers with them.
 
-Swagger 2.0 has no union, no null and no limit on the names of an object, so a value is described in words. It is
-``"additionalProperties": True`` and not a schema without a type, which generators of clients read as an object.
+They are Flask-RESTX models because Flask-RESTX refers to them. Swagger 2.0 can say less: `api/openapi/swagger.py` says
+what is left of them there.
 """
 
-from flask_restx import Model, SchemaModel, fields
+from typing import Any
+
+from flask_restx import SchemaModel
 
 from models.entry import MAX_EXPIRE_IN_SECONDS, MAX_KEY_BYTES
+from models.store import MAX_PAIRS
 
 
-class LongInteger(fields.Integer):
-    """A number that may exceed 32 bits, which generated clients assume if no format is named."""
-
-    __schema_format__ = "int64"
-
-
-VALUE = 'A value is a string; {"base64": "..."} (RFC 4648) if it is not valid UTF-8;'
+def ref(model: SchemaModel) -> dict[str, str]:
+    """Return a reference to a schema."""
+    return {"$ref": f"#/components/schemas/{model.name}"}
 
 
 _KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
-_COUNT = {"type": "integer", "format": "int64", "minimum": 0}
+# Numbers without a format have 32 bits in generated clients.
+_INTEGER = {"type": "integer", "format": "int64"}
+_COUNT = {**_INTEGER, "minimum": 0}
 _SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
 # The entity tag of either representation, as in resources/parsing/conditions.py.
 _TAG_OR_ANY = r'^(\*|"[0-9a-f]{40}(-json)?")$'
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+ENCODED = SchemaModel(
+    "EncodedBytes",
+    {
+        "type": "object",
+        "description": "Bytes that are not valid UTF-8 (RFC 4648 section 4).",
+        "properties": {"base64": {"type": "string", "contentEncoding": "base64", "pattern": _BASE64}},
+        "required": ["base64"],
+        "additionalProperties": False,
+        "examples": [{"base64": "/9j/4A=="}],
+    },
+)
+VALUE = SchemaModel(
+    "Value", {"anyOf": [{"type": "string"}, ref(ENCODED)], "description": "Text, or bytes that are not valid UTF-8."}
+)
+_VALUE_OR_NULL = {"anyOf": [ref(VALUE), {"type": "null"}]}
+
+
+def _by_key(value: dict[str, Any], **bounds: int) -> dict[str, Any]:
+    """Return the schema of an object that has a member for each key."""
+    return {"type": "object", "propertyNames": _KEY, "additionalProperties": value, **bounds}
+
+
+def _record(**members: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has all of some members, and no other."""
+    return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
+
 
 ENTRIES = SchemaModel(
     "Entries",
     {
+        # Not by _by_key: another program may have written longer keys.
         "type": "object",
-        "description": f"One member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. "
-        f"{VALUE} null if there is none, or if values=false asks for the keys only.",
-        "additionalProperties": True,
-        "example": {"word": "a value"},
+        "additionalProperties": _VALUE_OR_NULL,
+        "description": "One member per key. A value is a string, or base64 if it is not valid UTF-8; null if "
+        "values=false asks for the keys only.",
+        "examples": [{"word": "a value"}],
     },
 )
 
 PAIRS = SchemaModel(
     "Pairs",
     {
-        "type": "object",
-        "description": f"The pairs to store: one member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8. "
-        'A value is a string, or {"base64": "..."} for bytes that are not UTF-8 (Swagger 2.0 cannot declare both).',
-        "additionalProperties": {"type": "string"},
-        "minProperties": 1,
-        "example": {"word": "a value", "world": "another value"},
+        **_by_key(ref(VALUE), minProperties=1, maxProperties=MAX_PAIRS),
+        "description": f"The pairs to store: one member per key, which is 1 to {MAX_KEY_BYTES:,} bytes of UTF-8.",
+        "examples": [{"word": "a value", "world": "another value"}],
     },
 )
+TEXT_PAIRS = SchemaModel(
+    "TextPairs",
+    {
+        **_by_key({"type": "string"}, maxProperties=MAX_PAIRS),
+        "description": "Pairs in a query string or in a form, where every value is text.",
+        "examples": [{"word": "a value", "world": "another value"}],
+    },
+)
+
+RECORD = SchemaModel(
+    "Record",
+    {
+        "type": "object",
+        "description": "A line of an export or import.",
+        "properties": {
+            "key": {**ref(VALUE), "description": "Bytes that are not UTF-8 are those of another program."},
+            "value": ref(VALUE),
+            "expires_at": {
+                **_COUNT,
+                "maximum": 253_402_300_799,
+                "description": "When it expires, in seconds since 1970; left out if it does not.",
+            },
+        },
+        "required": ["key", "value"],
+        "additionalProperties": False,
+        "examples": [{"key": "word", "value": "a value"}],
+    },
+)
+END = SchemaModel(
+    "End", {**_record(count=_COUNT), "description": "The last line of an export: how many lines there were before it."}
+)
+RECORDS = SchemaModel(
+    "Records",
+    {
+        "type": "string",
+        "description": "Records, one a line.",
+        "contentMediaType": "application/x-ndjson",
+        "contentSchema": {"anyOf": [ref(RECORD), ref(END)]},
+        "examples": ['{"key": "word", "value": "a value"}\n{"key": "world", "value": "another value"}\n'],
+    },
+)
+
+TEXT_OF_A_VALUE = {"type": "string", "examples": ["a value"]}
+BYTES_OF_A_VALUE = {"type": "string", "format": "binary"}
+
+WRONG_LINE = SchemaModel("WrongLine", _record(line={**_COUNT, "minimum": 1}, detail={"type": "string"}))
 
 STORED = SchemaModel(
     "Stored",
@@ -59,36 +132,27 @@ STORED = SchemaModel(
                 "type": "array",
                 "maxItems": 100,
                 "description": "Import only: the first 100 wrong lines; line numbers start at 1.",
-                "items": {
-                    "type": "object",
-                    "properties": {"line": {**_COUNT, "minimum": 1}, "detail": {"type": "string"}},
-                    "required": ["line", "detail"],
-                    "additionalProperties": False,
-                },
+                "items": ref(WRONG_LINE),
             },
         },
         "required": ["stored"],
         "additionalProperties": False,
-        "example": {"stored": 2},
+        "examples": [{"stored": 2}],
     },
 )
 
 OUTCOME = SchemaModel(
     "Outcome",
     {
-        "type": "object",
-        "properties": {
-            "values": {
-                "type": "object",
-                "description": f"The keys in `get`. {VALUE} null if the key does not exist.",
-                "additionalProperties": True,
+        **_record(
+            values={
+                **_by_key(_VALUE_OR_NULL, maxProperties=1_000),
+                "description": "The keys in `get`, and what they had; null if the key did not exist.",
             },
-            "stored": {**_COUNT, "description": "The number of keys that were written."},
-            "deleted": {**_COUNT, "description": "The number of keys that were deleted."},
-        },
-        "required": ["values", "stored", "deleted"],
-        "additionalProperties": False,
-        "example": {"values": {"a": "1", "b": None}, "stored": 1, "deleted": 0},
+            stored={**_COUNT, "description": "The number of keys that were written."},
+            deleted={**_COUNT, "description": "The number of keys that were deleted."},
+        ),
+        "examples": [{"values": {"a": "1", "b": None}, "stored": 1, "deleted": 0}],
     },
 )
 
@@ -98,20 +162,18 @@ TRANSACTION = SchemaModel(
         "type": "object",
         "properties": {
             "if": {
-                "type": "object",
+                **_by_key({"type": ["string", "null"], "pattern": _TAG_OR_ANY}, maxProperties=1_000),
                 "description": 'A condition for each key: the ETag that its value must have, "*" if the key must '
                 "exist, or null if it must not.",
-                "additionalProperties": {"type": "string", "pattern": _TAG_OR_ANY, "x-nullable": True},
             },
-            "get": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1000},
-            "put": {"type": "object", "additionalProperties": {"type": "string"}},
-            "delete": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1000},
+            "get": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1_000},
+            "put": _by_key(ref(VALUE), maxProperties=1_000),
+            "delete": {"type": "array", "items": _KEY, "uniqueItems": True, "maxItems": 1_000},
             "expire_in": _SECONDS,
         },
         "minProperties": 1,
         "additionalProperties": False,
-        # Without null, which is no string for tools that know no x-nullable.
-        "example": {"if": {"word": "*"}, "get": ["word"], "put": {"world": "another value"}, "expire_in": 30},
+        "examples": [{"get": ["word"], "put": {"visits": "1"}, "expire_in": 3600}],
     },
 )
 
@@ -122,47 +184,82 @@ CHANGE = SchemaModel(
         "description": "One of increment, append and expire_in. With increment or append, expire_in and keep_expiry "
         "are optional.",
         "properties": {
-            "increment": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
-            "append": {"type": "string", "description": 'A string, or {"base64": "..."} for bytes that are not UTF-8.'},
+            "increment": {**_INTEGER, "minimum": -(2**63), "maximum": 2**63 - 1},
+            "append": ref(VALUE),
             "expire_in": {
                 **_SECONDS,
-                "x-nullable": True,
+                "type": ["integer", "null"],
                 "description": "Seconds until the key expires; null removes the expiry.",
             },
             "keep_expiry": {"type": "boolean", "description": "Set expire_in only if the key has no expiry."},
         },
         "minProperties": 1,
         "additionalProperties": False,
-        "example": {"increment": 1},
+        "examples": [{"append": ", and more"}, {"increment": 1}, {"expire_in": 3600}],
     },
 )
 
-DELETED = Model(
+DELETED = SchemaModel(
     "Deleted",
-    {"deleted": LongInteger(required=True, min=0, example=2, description="The number of keys that were deleted.")},
-    strict=True,
+    {
+        **_record(deleted={**_COUNT, "description": "The number of keys that were deleted."}),
+        "examples": [{"deleted": 2}],
+    },
 )
 
-HEALTH = Model("Health", {"status": fields.String(required=True, enum=["ok"], example="ok")}, strict=True)
+HEALTH = SchemaModel("Health", {**_record(status={"type": "string", "enum": ["ok"]}), "examples": [{"status": "ok"}]})
 
-PROBLEM = Model(
+PROBLEM = SchemaModel(
     "Problem",
     {
-        "type": fields.String(required=True, description="A URI that names the type of the error (RFC 9457)."),
-        "title": fields.String(required=True, description="The type of the error in words."),
-        "status": fields.Integer(required=True, min=400, max=599, description="The HTTP status."),
-        "detail": fields.String(required=True, description="What came, what was expected, what to do."),
-        "code": fields.String(
-            required=True, pattern="^[a-z_]+$", description="A stable name of the error, for programs."
-        ),
-        "request_id": fields.String(required=True, description="The id of the request, which is also in the log."),
-        "limit": LongInteger(description="The limit that was exceeded."),
-        "actual": LongInteger(description="The number that exceeded it."),
-        "position": LongInteger(description="The position of the error in the input, counted from 0."),
-        "keys": fields.List(fields.String, description="The keys whose condition failed, 1,000 at most."),
-        "scopes": fields.List(fields.String, description="The scopes that the token lacks."),
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "format": "uri", "description": "Names the type of the error (RFC 9457)."},
+            "title": {"type": "string", "description": "The type of the error in words."},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+            "detail": {"type": "string", "description": "What came, what was expected, what to do."},
+            "code": {
+                "type": "string",
+                "pattern": "^[a-z_]+$",
+                "description": "A stable name of the error, for programs.",
+            },
+            "request_id": {"type": "string", "description": "The id of the request, which is also in the log."},
+            "limit": {**_INTEGER, "description": "The limit that was exceeded."},
+            "actual": {**_INTEGER, "description": "The number that exceeded it."},
+            "position": {**_COUNT, "description": "The position of the error in the input, counted from 0."},
+            "keys": {
+                "type": "array",
+                "items": {"type": "string"},
+                "maxItems": 1_000,
+                "description": "The keys whose condition failed, 1,000 at most.",
+            },
+            "scopes": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The scopes that the token lacks.",
+            },
+        },
+        "required": ["type", "title", "status", "detail", "code", "request_id"],
+        "additionalProperties": False,
     },
-    strict=True,
 )
 
-MODELS = (ENTRIES, PAIRS, CHANGE, TRANSACTION, OUTCOME, STORED, DELETED, HEALTH, PROBLEM)
+MODELS = (
+    *(
+        ENTRIES,
+        PAIRS,
+        TEXT_PAIRS,
+        VALUE,
+        ENCODED,
+        RECORDS,
+        RECORD,
+        END,
+        CHANGE,
+        TRANSACTION,
+        OUTCOME,
+        STORED,
+        WRONG_LINE,
+        DELETED,
+    ),
+    *(HEALTH, PROBLEM),
+)

@@ -8,6 +8,7 @@ from flask_restx import Resource
 
 from models.store import Store
 from models.tokens import Token
+from resources.declarations import Content
 from resources.extensions import DELETE_ALL, IS_STOPPING, STORE, STREAM_LIMITER
 from resources.parsing.parts import check_parts
 from resources.responses import StreamLimiter
@@ -20,11 +21,11 @@ class StoreResource(Resource):
     """A resource that works on the application's store.
 
     A subclass declares ``metric_name``, which stands for it in the names of metrics, and ``bodies``: for each of its
-    methods that takes a body, the media types.
+    methods that takes a body, the schema in each media type.
     """
 
     metric_name: ClassVar[str]
-    bodies: ClassVar[Mapping[str, Sequence[str]]] = {}
+    bodies: ClassVar[Mapping[str, Content]] = {}
 
     @property
     def store(self) -> Store:

@@ -1,17 +1,20 @@
-"""Decorators that declare the answers of an operation for Swagger."""
+"""How an operation declares its bodies and answers, for both documents."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask_restx import Namespace
-from flask_restx.model import ModelBase
+from flask_restx import Namespace, SchemaModel
 
-from models.schema import PROBLEM
+from models.schema import PROBLEM, ref
+from resources.media_types import JSON
 from resources.parsing.conditions import MATCH, NONE_MATCH, PATTERNS
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
+# The schema of a body in each of its media types; the first one is that of Swagger 2.0, which knows one only.
+Content = Mapping[str, SchemaModel | Mapping[str, Any]]
+Headers = dict[str, dict[str, Any]]
 
 NOT_MODIFIED = "The client has this value already: If-None-Match names it."
 STATUS_DESCRIPTIONS = {
@@ -25,8 +28,10 @@ STATUS_DESCRIPTIONS = {
     412: "The value does not match the condition. Nothing was changed.",
     413: "The body, a value, several values together or the number of keys is above its limit, which the answer names. "
     "Nothing was changed.",
+    414: "The request line is above 8,190 bytes. Nothing was changed.",
     415: "The body's media type or its Content-Encoding is not one that is read here. Nothing was changed.",
     429: "The client sends more requests than it may, or the worker as many long lists as it may.",
+    431: "The header fields are too many or too large. Nothing was changed.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
     "The status for the former is FLASKVSTORE_UNAVAILABLE_STATUS.",
     501: "The body has another transfer coding than chunked. Nothing was changed.",
@@ -52,72 +57,83 @@ CONDITIONS_FOR_ALL = {
     }
     for (name, parameter), (which, ending) in zip(CONDITIONS.items(), (("all", ""), ("none", "s")), strict=True)
 }
-RETRY_AFTER = {"Retry-After": {"description": "Seconds, if it helps to wait.", "type": "integer"}}
-CHALLENGE = {"WWW-Authenticate": {"description": "What is wrong with the token (RFC 6750).", "type": "string"}}
-REQUEST_ID = {"X-Request-Id": {"description": "Names the request in the log.", "type": "string"}}
+RETRY_AFTER: Headers = {
+    "Retry-After": {"description": "Seconds, if it helps to wait.", "type": "integer", "minimum": 1}
+}
+CHALLENGE: Headers = {"WWW-Authenticate": {"description": "What is wrong with the token (RFC 6750).", "type": "string"}}
+REQUEST_ID: Headers = {"X-Request-Id": {"description": "Names the request in the log.", "type": "string"}}
 
 
-def body(model: ModelBase, description: str) -> dict[str, Any]:
+def body(model: SchemaModel, description: str, *, required: bool = True) -> dict[str, Any]:
     """Return the Swagger description of an operation's body."""
     return {
         "in": "body",
-        "required": True,
+        "required": required,
         "description": description,
         "schema": {"$ref": f"#/definitions/{model.name}"},
     }
 
 
+def content_of(content: Content) -> dict[str, Any]:
+    """Return a body's media types as OpenAPI 3.1 describes them."""
+    return {
+        media_type: {"schema": ref(schema) if isinstance(schema, SchemaModel) else schema}
+        for media_type, schema in content.items()
+    }
+
+
 def answers(
     ns: Namespace,
-    model: ModelBase | None,
+    content: Content,
     description: str,
     *problems: int,
-    headers: Mapping[str, Mapping[str, Any]] | None = None,
+    headers: Headers | None = None,
 ) -> Callable[[Verb], Verb]:
     """Declare what an operation answers.
 
     :param ns: the namespace of its resource
-    :param model: the model of its success; None where there is no body
+    :param content: the body of its success; empty if there is none
     :param description: what a success means
     :param problems: the status of each way to fail, and 304
     :param headers: the headers of a success, beside the request id
     """
-    responses: dict[int, Any] = {200: (description, model, {"headers": {**REQUEST_ID, **(headers or {})}})}
+    model = next(iter(content.values()), None)
+    of_success = {"headers": {**REQUEST_ID, **(headers or {})}}
+    responses: dict[int, Any] = {200: (description, model, of_success)}
     for status in sorted(problems):
         if status == HTTPStatus.NOT_MODIFIED:
-            responses[status] = (NOT_MODIFIED, None, {"headers": {**REQUEST_ID, **(headers or {})}})
-            continue
-        problem_model = PROBLEM if model is not None else None
-        responses[status] = (
-            STATUS_DESCRIPTIONS[status],
-            problem_model,
-            {"headers": {**REQUEST_ID, **problem_headers(status)}},
-        )
-    declared: Callable[[Verb], Verb] = ns.doc(responses=responses)
+            responses[status] = (NOT_MODIFIED, None, of_success)
+        else:
+            problem = PROBLEM if content else None
+            responses[status] = (STATUS_DESCRIPTIONS[status], problem, {"headers": problem_headers(status)})
+    produces = {} if set(content) <= {JSON} else {"produces": list(content)}
+    declared: Callable[[Verb], Verb] = ns.doc(responses=responses, content=content_of(content), **produces)
     return declared
 
 
 def key_answers(
     ns: Namespace,
-    model: ModelBase | None,
+    content: Content,
     description: str,
     *problems: int,
-    headers: Mapping[str, Mapping[str, Any]] | None = None,
+    headers: Headers | None = None,
 ) -> Callable[[Verb], Verb]:
     """Declare what an operation on keys answers: each can be wrong, refused for its token or its rate, or fail.
 
     :param ns: as for :func:`answers`, and so are the others
-    :param model: the model of its success
+    :param content: the body of its success
     :param description: what a success means
     :param problems: the status of each way to fail that not all of them have
     :param headers: the headers of a success
     """
-    return answers(ns, model, description, 400, 401, 403, 429, 500, *problems, headers=headers)
+    return answers(ns, content, description, 400, 401, 403, 414, 429, 431, 500, *problems, headers=headers)
 
 
-def problem_headers(status: int) -> dict[str, dict[str, str]]:
+def problem_headers(status: int) -> Headers:
     """Return the headers of an error, by its status."""
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return CHALLENGE
     is_passing = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return RETRY_AFTER if is_passing else {}
+    return {
+        **REQUEST_ID,
+        **(CHALLENGE if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} else {}),
+        **(RETRY_AFTER if is_passing else {}),
+    }

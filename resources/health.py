@@ -6,6 +6,7 @@ from models.errors import NotReady
 from models.schema import HEALTH
 from resources.base import StoreResource
 from resources.declarations import answers
+from resources.media_types import JSON
 from resources.parsing.parameters import parse_query
 from resources.responses import BytesResponse, json_response
 
@@ -21,14 +22,14 @@ class Liveness(StoreResource):
     metric_name = "live"
 
     @ns.doc("check_live")
-    @answers(ns, HEALTH, "It does.", 400, 403)
+    @answers(ns, {JSON: HEALTH}, "It does.", 400, 403)
     def get(self) -> BytesResponse:
         """Check that the service runs; the store is not asked."""
         parse_query()
         return json_response({"status": "ok"})
 
     @ns.doc("is_live")
-    @answers(ns, None, "It does; there is no body.", 400, 403)
+    @answers(ns, {}, "It does; there is no body.", 400, 403)
     def head(self) -> BytesResponse:
         """Check that the service runs, without a body."""
         response: BytesResponse = self.get()
@@ -43,7 +44,7 @@ class Readiness(StoreResource):
     metric_name = "ready"
 
     @ns.doc("check_ready")
-    @answers(ns, HEALTH, "They would.", 400, 403, 503)
+    @answers(ns, {JSON: HEALTH}, "They would.", 400, 403, 503)
     def get(self) -> BytesResponse:
         """Check that the store answers, and that the service is not about to stop."""
         parse_query()
@@ -53,7 +54,7 @@ class Readiness(StoreResource):
         return json_response({"status": "ok"})
 
     @ns.doc("is_ready")
-    @answers(ns, None, "They would; there is no body.", 400, 403, 503)
+    @answers(ns, {}, "They would; there is no body.", 400, 403, 503)
     def head(self) -> BytesResponse:
         """Check that the store answers, without a body."""
         response: BytesResponse = self.get()

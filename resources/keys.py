@@ -9,12 +9,24 @@ from flask_restx import Namespace
 from models.change import UNCONDITIONAL, Condition, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
 from models.filter import EVERY_KEY
-from models.schema import CHANGE, DELETED, ENTRIES, OUTCOME, PAIRS, STORED, TRANSACTION
+from models.schema import (
+    BYTES_OF_A_VALUE,
+    CHANGE,
+    DELETED,
+    ENTRIES,
+    OUTCOME,
+    PAIRS,
+    RECORDS,
+    STORED,
+    TEXT_OF_A_VALUE,
+    TEXT_PAIRS,
+    TRANSACTION,
+)
 from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
-from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, body, key_answers
+from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, Headers, body, key_answers
 from resources.errors import FilterRequired
-from resources.media_types import BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
+from resources.media_types import ANY, BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_value
 from resources.parsing.conditions import (
@@ -45,17 +57,19 @@ from resources.responses import BytesResponse, cached, json_response, list_respo
 
 ns = Namespace("keys", path="/", description="Keys and their values.")
 
-LINK = {
+LINK: Headers = {
     "Link": {
         "description": '`<?...>; rel="next"`: the next page, if there is one (RFC 8288), relative to the request.',
         "type": "string",
     }
 }
-TOTAL_COUNT = {"Total-Count": {"description": "How many keys there are.", "type": "integer", "format": "int64"}}
-ETAG = {"ETag": {"description": "Stands for the value (RFC 9110).", "type": "string"}}
-OF_AN_ITEM = {
+TOTAL_COUNT: Headers = {
+    "Total-Count": {"description": "How many keys there are.", "type": "integer", "format": "int64", "minimum": 0}
+}
+ETAG: Headers = {"ETag": {"description": "Stands for the value (RFC 9110).", "type": "string"}}
+OF_AN_ITEM: Headers = {
     **ETAG,
-    "Expire-In": {"description": "Seconds until the key expires, if it does.", "type": "integer"},
+    "Expire-In": {"description": "Seconds until the key expires, if it does.", "type": "integer", "minimum": 0},
 }
 KEY = {
     "description": f"Any UTF-8 of 1 to {MAX_KEY_BYTES:,} bytes. In a URL, percent-encode what it cannot hold (this "
@@ -65,10 +79,17 @@ KEY = {
     "maxLength": MAX_KEY_BYTES,
     "x-example": "word",
 }
-PAIRS_BODY = {
-    **body(PAIRS, "The pairs, as a JSON object or a form; not needed if the query string has pairs."),
-    "required": False,
+PAIRS_BODY = body(PAIRS, "The pairs; not needed if the query string has some.", required=False)
+# Swagger 2.0 has no place for it, and leaves it out.
+PAIRS_IN_QUERY = {
+    "in": "query",
+    "description": "Pairs, each of them as a query parameter: the name is the key.",
+    # Not the example of the body: no key may be given twice.
+    "schema": {**TEXT_PAIRS.__schema__, "examples": [{"greeting": "hello"}]},
 }
+LINES = dict.fromkeys(NDJSON_TYPES, RECORDS)
+# How one key is shown.
+SHOWN = {JSON: ENTRIES, BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE}
 VALUE_BODY = {
     "in": "body",
     "required": False,
@@ -84,10 +105,10 @@ class KeyCollection(KeyResource):
     metric_name = "keys"
     # A transaction says in its body what it does.
     scopes: ClassVar = {"GET": (READ,), "HEAD": (READ,), "PUT": (WRITE,), "POST": (), "DELETE": (DELETE,)}
-    bodies: ClassVar = {"PUT": (JSON, FORM, *NDJSON_TYPES), "POST": (JSON,)}
+    bodies: ClassVar = {"PUT": {JSON: PAIRS, FORM: TEXT_PAIRS, **LINES}, "POST": {JSON: TRANSACTION}}
 
-    @ns.doc("list_keys", params=documented(FILTER, VALUES, LIMIT, CURSOR), produces=[JSON, *NDJSON_TYPES])
-    @key_answers(ns, ENTRIES, "The entries, in no particular order.", 406, headers=LINK)
+    @ns.doc("list_keys", params=documented(FILTER, VALUES, LIMIT, CURSOR))
+    @key_answers(ns, {JSON: ENTRIES, **LINES}, "The entries, in no particular order.", 406, headers=LINK)
     def get(self) -> BytesResponse:
         """List keys and values.
 
@@ -112,7 +133,7 @@ class KeyCollection(KeyResource):
         return response
 
     @ns.doc("count_keys", params=documented(FILTER))
-    @key_answers(ns, None, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
+    @key_answers(ns, {}, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
     def head(self) -> BytesResponse:
         """Count keys."""
         (pattern,) = parse_query(FILTER)
@@ -123,8 +144,11 @@ class KeyCollection(KeyResource):
         response.headers.add("Total-Count", str(count))
         return response
 
-    @ns.doc("store_keys", params={"pairs": PAIRS_BODY, **documented(EXPIRE_IN), **CONDITIONS_FOR_ALL})
-    @key_answers(ns, STORED, "All pairs are written.", 412, 413, 415, 501)
+    @ns.doc(
+        "store_keys",
+        params={"pairs": PAIRS_BODY, "query_pairs": PAIRS_IN_QUERY, **documented(EXPIRE_IN), **CONDITIONS_FOR_ALL},
+    )
+    @key_answers(ns, {JSON: STORED}, "All pairs are written.", 412, 413, 415, 501)
     def put(self) -> BytesResponse:
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
@@ -144,7 +168,7 @@ class KeyCollection(KeyResource):
         return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})
 
     @ns.doc("transact", params={"transaction": body(TRANSACTION, "What to do.")})
-    @key_answers(ns, OUTCOME, "All of it is done.", 409, 412, 413, 415, 501)
+    @key_answers(ns, {JSON: OUTCOME}, "All of it is done.", 409, 412, 413, 415, 501)
     def post(self) -> BytesResponse:
         """Check, read, write and delete keys in one atomic step: a transaction.
 
@@ -162,7 +186,7 @@ class KeyCollection(KeyResource):
         return json_response({"values": values_to_json(values), "stored": stored, "deleted": deleted})
 
     @ns.doc("delete_keys", params=documented(FILTER_TO_DELETE))
-    @key_answers(ns, DELETED, "They are deleted.")
+    @key_answers(ns, {JSON: DELETED}, "They are deleted.")
     def delete(self) -> BytesResponse:
         """Delete all keys, or those that a filter matches.
 
@@ -191,10 +215,13 @@ class KeyItem(KeyResource):
         "DELETE": (DELETE,),
     }
     # The bytes of a PUT may have any media type, but for one that wraps them.
-    bodies: ClassVar = {"PUT": (BYTES, TEXT), "PATCH": PATCH_TYPES}
+    bodies: ClassVar = {
+        "PUT": {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE, ANY: BYTES_OF_A_VALUE},
+        "PATCH": dict.fromkeys(PATCH_TYPES, CHANGE),
+    }
 
-    @ns.doc("get_key", params=CONDITIONS, produces=list(ITEM_TYPES))
-    @key_answers(ns, ENTRIES, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
+    @ns.doc("get_key", params=CONDITIONS)
+    @key_answers(ns, SHOWN, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def get(self, key: str) -> BytesResponse:
         """Read one key.
 
@@ -205,15 +232,15 @@ class KeyItem(KeyResource):
         condition = read_condition(media_type)
         return represent(key, self.store.get(key), media_type, condition)
 
-    @ns.doc("has_key", params=CONDITIONS, produces=list(ITEM_TYPES))
-    @key_answers(ns, None, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
+    @ns.doc("has_key", params=CONDITIONS)
+    @key_answers(ns, {}, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def head(self, key: str) -> BytesResponse:
         """Check whether a key exists."""
         response: BytesResponse = self.get(key)
         return response
 
     @ns.doc("put_key", params={"value": VALUE_BODY, **documented(EXPIRE_IN), **CONDITIONS})
-    @key_answers(ns, STORED, "It is written.", 409, 412, 413, 415, 501, headers=ETAG)
+    @key_answers(ns, {JSON: STORED}, "It is written.", 409, 412, 413, 415, 501, headers=ETAG)
     def put(self, key: str) -> BytesResponse:
         """Store one key: the bytes of the body are its value.
 
@@ -228,8 +255,8 @@ class KeyItem(KeyResource):
         response.headers.add("ETag", entity_tag(tag_of(value), json=False))
         return response
 
-    @ns.doc("change_key", params={"change": body(CHANGE, "The change."), **CONDITIONS}, produces=list(ITEM_TYPES))
-    @key_answers(ns, ENTRIES, "The entry as it is now.", 404, 406, 409, 412, 413, 415, 501, headers=OF_AN_ITEM)
+    @ns.doc("change_key", params={"change": body(CHANGE, "The change."), **CONDITIONS})
+    @key_answers(ns, SHOWN, "The entry as it is now.", 404, 406, 409, 412, 413, 415, 501, headers=OF_AN_ITEM)
     def patch(self, key: str) -> BytesResponse:
         """Change one key: increment it, append to it, or set or remove its expiry.
 
@@ -241,7 +268,7 @@ class KeyItem(KeyResource):
         return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, UNCONDITIONAL)
 
     @ns.doc("delete_key", params=CONDITIONS)
-    @key_answers(ns, DELETED, "It is deleted.", 404, 409, 412)
+    @key_answers(ns, {JSON: DELETED}, "It is deleted.", 404, 409, 412)
     def delete(self, key: str) -> BytesResponse:
         """Delete one key."""
         parse_query()

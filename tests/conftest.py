@@ -45,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def contract() -> Contract:
-    """The Swagger document that every answer is held against."""
+    """The OpenAPI 3.1 document that every answer is held against."""
     app = create_app(Settings(redis_url="redis://127.0.0.1:1"))
-    return Contract(app.test_client().get("/swagger.json").get_json())
+    return Contract(app.test_client().get("/openapi.json").get_json())
 
 
 @pytest.fixture(scope="session", autouse=True)

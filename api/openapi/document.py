@@ -1,6 +1,7 @@
-"""The Swagger document and its page, from what the resources declare."""
+"""The documents, from what the resources declare, and where they are served."""
 
-from collections.abc import Sequence
+import re
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -9,9 +10,10 @@ from flask_restx import Api
 from flask_restx.representations import output_json
 from flask_restx.swagger import extract_path
 
-from api.errors import PROBLEM_JSON, PROBLEMS, problem_document
+from api.openapi.openapi import openapi_document
 from api.openapi.page import documentation_page, register_page_files
-from models.schema import MODELS, PROBLEM
+from api.openapi.swagger import AUTHORIZATIONS, swagger_document
+from models.schema import MODELS
 from resources.base import resource_class
 from resources.media_types import JSON
 
@@ -28,17 +30,10 @@ if it listens to its own machine also under other host names than `localhost`. W
 request (a malformed head, a request line above 8,190 bytes) is a problem document too, with the codes
 `malformed_request`, `uri_too_long`, `fields_too_large` and `expectation_failed`.
 """
-AUTHORIZATIONS = {
-    "token": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "Authorization",
-        "description": "`Bearer TOKEN`, where the service has tokens: `flaskvstore token create` makes one. "
-        "On this page the token alone is enough.",
-    }
-}
-# The order under each path, in the document and on its page.
-ITEM_ORDER = ("parameters", "get", "head", "put", "patch", "post", "delete")
+# The order under each path. Top down, each example works on an empty store.
+ITEM_ORDER = ("parameters", "put", "get", "head", "patch", "post", "delete")
+# A line break inside of a paragraph, which pages would show.
+LINE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
 
 
 class DocumentedApi(Api):
@@ -51,63 +46,38 @@ class DocumentedApi(Api):
     def _register_apidoc(self, app: Flask) -> None:
         """Leave out Flask-RESTX' own page: its inline script and style would need a weaker policy."""
 
+    @cached_property
+    def documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The documents of Swagger 2.0 and of OpenAPI 3.1, without the prefix."""
+        made = super().__schema__
+        # Flask keeps the methods of a view in a set, so their order differs from start to start.
+        made["paths"] = {
+            path: dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
+            for path, item in made["paths"].items()
+        }
+        for item in made["paths"].values():
+            for operation in item.values():
+                if "description" in operation:
+                    operation["description"] = LINE_BREAK.sub(" ", operation["description"])
+        rules = self.app.url_map.iter_rules()
+        resources = {extract_path(rule.rule): resource_class(self.app, rule.endpoint) for rule in rules}
+        return swagger_document(made, resources), openapi_document(made, resources)
+
     @property
     def __schema__(self) -> dict[str, Any]:
         """The Swagger 2.0 document, for the prefix of the request."""
-        document: dict[str, Any] = super().__schema__
-        # Flask-RESTX leaves out an empty list, which says that no operation needs a token.
-        document.setdefault("security", [])
-        # Flask-RESTX documents two errors of its field masks, which are not used here.
-        document.pop("responses", None)
-        document["produces"] = [JSON, PROBLEM_JSON]
-        rules = self.app.url_map.iter_rules()
-        resources = {extract_path(rule.rule): resource_class(self.app, rule.endpoint) for rule in rules}
-        for path, item in document["paths"].items():
-            for method, operation in item.items():
-                if method != "parameters":
-                    complete(operation, resources[path].bodies.get(method.upper()))
-            # Flask keeps the methods of a view in a set, so their order differs from start to start.
-            document["paths"][path] = dict(sorted(item.items(), key=lambda member: ITEM_ORDER.index(member[0])))
-        document["definitions"] = {name: self.models[name].__schema__ for name in sorted(self.models)}
-        # Flask-RESTX keeps the document of the first request.
-        return {**document, "basePath": request.root_path or "/"}
+        return {**self.documents[0], "basePath": request.root_path or "/"}
 
-
-def complete(operation: dict[str, Any], bodies: Sequence[str] | None) -> None:
-    """Add what Flask-RESTX leaves out.
-
-    :param operation: an operation of the document
-    :param bodies: the media types of its body; None if it takes none
-    """
-    # Flask-RESTX writes this for uploads only.
-    if bodies is not None:
-        operation["consumes"] = list(bodies)
-    # An operation's list replaces the document's, and is for its errors as well.
-    if "produces" in operation:
-        operation["produces"] = list(dict.fromkeys([*operation["produces"], PROBLEM_JSON]))
-    add_examples(operation["responses"])
-
-
-def add_examples(responses: dict[str, dict[str, Any]]) -> None:
-    """Add an example of each error, which Flask-RESTX cannot declare.
-
-    :param responses: those of one operation
-    """
-    for status, response in responses.items():
-        if "schema" not in response or status == "200":
-            continue
-        error, problem = next(row for row in PROBLEMS.items() if str(row[1].status) == status)
-        document = problem_document(
-            problem, (error.__doc__ or "").partition("\n")[0], "af93b9bf0cbe0f8bd72bc3d1ae7a0a34"
-        )
-        response["examples"] = {PROBLEM_JSON: document}
-        # The page shows the example of the media type that is chosen there, which is that of a success.
-        response["schema"] = {"allOf": [{"$ref": f"#/definitions/{PROBLEM.name}"}], "example": document}
+    @property
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI 3.1 document, for the prefix of the request."""
+        return {**self.documents[1], "servers": [{"url": request.root_path or "/"}]}
 
 
 def document_response(document: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
     """Return the response with the document, which caches have to ask for each time, by its ETag."""
     response: Response = output_json(document, status, headers)
+    response.headers["Content-Type"] = JSON
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)
@@ -125,13 +95,14 @@ def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
         app,
         version=version("flaskvstore"),
         title="flaskvstore",
-        description=DESCRIPTION,
+        description=LINE_BREAK.sub(" ", DESCRIPTION).strip(),
         doc="/",
         authorizations=AUTHORIZATIONS if with_tokens else None,
         security=list(AUTHORIZATIONS) if with_tokens else None,
     )
     api.representation(JSON)(document_response)
     api.documentation(documentation_page)
+    app.add_url_rule("/openapi.json", view_func=lambda: document_response(api.openapi, 200), endpoint="openapi")
     register_page_files(app)
     for model in MODELS:
         api.add_model(model.name, model)

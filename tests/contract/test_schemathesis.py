@@ -1,34 +1,33 @@
-"""Schemathesis makes requests from the Swagger document, right and wrong ones, and holds every answer against it.
+"""Schemathesis makes requests from the OpenAPI document, right and wrong ones, and holds every answer against it.
 
 All its checks are on. Of its phases it runs examples, coverage and fuzzing; the stateful one follows links from one
-operation to the next, which Swagger 2.0 does not have.
+operation to the next, which the document does not have.
 """
 
+import base64
 import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import schemathesis
+from hypothesis.strategies import SearchStrategy, binary, fixed_dictionaries, integers, lists, text
 from redis import Redis
 from schemathesis.config import SchemathesisConfig
-from schemathesis.core.failures import Failure
 from schemathesis.core.result import Ok
 from schemathesis.hooks import HookContext
-from schemathesis.openapi.checks import MissingContentType
 from schemathesis.specs.openapi.checks import ignored_auth
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from api.app import create_app
-from api.errors import PROBLEM_JSON
-from api.openapi.document import AUTHORIZATIONS
+from api.openapi.openapi import SECURITY_SCHEMES
 from api.settings import Settings
 from models.entry import MAX_KEY_BYTES
 from models.tokens import SCOPES, Tokens
-from resources.media_types import NDJSON_TYPES
+from resources.media_types import ANY, NDJSON, NDJSON_TYPES
 from resources.parsing.conditions import PATTERNS
 from resources.parsing.parameters import CURSOR, EXPIRE_IN, FILTER
 from resources.parsing.transaction import MAX_KEYS
@@ -64,15 +63,22 @@ def configured(*, max_examples: int) -> SchemathesisConfig:
     )
 
 
-@schemathesis.serializer(*NDJSON_TYPES)
-def to_lines(context: schemathesis.SerializationContext, body: Any) -> bytes:
-    """Write pairs as records: the one body schema that Swagger 2.0 allows an operation is that of its other types."""
-    pairs = body.items() if isinstance(body, dict) else []
-    return b"".join(json.dumps({"key": key, "value": value}).encode() + b"\n" for key, value in pairs)
+def lines() -> SearchStrategy[bytes]:
+    """Make records, one a line: Schemathesis does not read what the schema says of lines."""
+    values = text() | binary().map(lambda value: {"base64": base64.b64encode(value).decode()})
+    record = fixed_dictionaries(
+        {"key": text(min_size=1, max_size=100), "value": values}, optional={"expires_at": integers(0, 2**32)}
+    )
+    return lists(record, min_size=1).map(
+        lambda records: b"".join(json.dumps(each).encode() + b"\n" for each in records)
+    )
+
+
+schemathesis.openapi.media_type(NDJSON, lines(), aliases=NDJSON_TYPES[1:])
 
 
 def declarable(context: HookContext, case: Case) -> bool:
-    """Say whether the document can be right about a case: leave out what Swagger 2.0 cannot allow or cannot forbid."""
+    """Say whether the document can be right about a case: leave out what it cannot allow or cannot forbid."""
     return not (right_for_the_document_alone(case) if is_right(case) else wrong_for_the_document_alone(case))
 
 
@@ -87,7 +93,7 @@ def drop_examples(context: HookContext, examples: list[Case]) -> None:
 
 
 def right_for_the_document_alone(case: Case) -> bool:
-    """Say whether a case is wrong in a way that Swagger 2.0 cannot express."""
+    """Say whether a case is wrong in a way that the document cannot express."""
     # maxLength counts characters, and our limit is on bytes; the names of an object have no bounds at all.
     # (Lone surrogates, which it could not forbid either, are never made: Schemathesis keeps to UTF-8.)
     # A cursor is good for the servers that gave it; only the start is good for all.
@@ -101,8 +107,10 @@ def right_for_the_document_alone(case: Case) -> bool:
         return True
     match case.operation.label:
         case "PUT /keys":
-            # A key cannot both exist and not; the pairs may be in the query string, but have to be somewhere.
-            return PATTERNS.keys() <= set(headers) or not isinstance(case.body, dict)
+            # A key cannot both exist and not; the pairs have to be somewhere, and no key twice. For lines see ask().
+            names = keys_of(case)
+            has_fault = PATTERNS.keys() <= set(headers) or not 0 < len(names) == len(set(names))
+            return has_fault and case.media_type not in NDJSON_TYPES
         case "POST /keys":
             return not is_transaction(case.body)
         case "PATCH /keys/{key}":
@@ -117,19 +125,25 @@ def is_transaction(body: Any) -> bool:
         0 < sum(map(len, names)) <= MAX_KEYS
         and names[2].isdisjoint(names[3])
         and (EXPIRE_IN.name not in body or bool(names[2]))
+        and not has_float(body)
     )
+
+
+def has_float(body: Any) -> bool:
+    """Say whether a number is written as 60.0, which is an integer for JSON Schema and not for the service."""
+    return any(type(member) is float for member in body.values())
 
 
 def is_change(body: Any) -> bool:
     """Say whether the members of a change go together."""
     operations = len({"increment", "append"} & set(body))
-    if body.get("keep_expiry") and body.get("expire_in") is None:
+    if has_float(body) or (body.get("keep_expiry") and body.get("expire_in") is None):
         return False
     return operations == 1 or (operations == 0 and "expire_in" in body and not body.get("keep_expiry"))
 
 
 def wrong_for_the_document_alone(case: Case) -> bool:
-    """Say whether a case is right in a way that Swagger 2.0 cannot express."""
+    """Say whether a case is right in a way that the document cannot express."""
     if case.operation.label != "PUT /keys":
         return False
     # Any further name in the query string is a pair to store, and with one the body may be empty. Of lines those that
@@ -142,16 +156,12 @@ def fits_into_a_request_line(context: HookContext, case: Case) -> bool:
     return len(case.as_curl_command()) <= MAX_REQUEST_LINE_BYTES
 
 
-def has_a_type(context: HookContext, failure: Failure, case: Case, answer: schemathesis.Response) -> bool:
-    """Say whether a failure is one: the media types of Swagger 2.0 are for all statuses, and a 304 has no body."""
-    return not (isinstance(failure, MissingContentType) and answer.status_code == 304)
-
-
 def keys_of(case: Case) -> list[str]:
     """Give the keys that a request names."""
     named: list[Any] = list((case.path_parameters or {}).values())
-    if isinstance(case.body, dict) and case.operation.label == "PUT /keys":
-        named += case.body
+    if case.operation.label == "PUT /keys":
+        named += set(case.query or ()) - {EXPIRE_IN.name}
+        named += case.body if isinstance(case.body, dict) else ()
     if isinstance(case.body, dict) and case.operation.label == "POST /keys":
         for member in ("if", "get", "put", "delete"):
             keys = case.body.get(member)
@@ -181,62 +191,68 @@ def plant(client: Redis, case: Case) -> None:
                 client.rpush(name, "a list")
 
 
+def offered(operation: Mapping[str, Any]) -> list[str]:
+    """Give the media types of an operation's success."""
+    return list(operation["responses"]["200"].get("content", ["*/*"]))
+
+
+def consumed(operation: Mapping[str, Any]) -> list[str]:
+    """Give the media types of an operation's body."""
+    return list(operation.get("requestBody", {}).get("content", ()))
+
+
 def accepted(case: Case) -> list[str]:
     """Give the media types that an answer is to be asked for; of a wrong case's answer there is one."""
-    produced = case.operation.definition.raw.get("produces", ["*/*"])
     # An export takes no other parameter than a filter, but parameters belong to an operation and not to a media type.
-    refused = {PROBLEM_JSON, *(NDJSON_TYPES if set(case.query or {}) - {FILTER.name} else ())}
-    offered = [media_type for media_type in produced if media_type not in refused]
-    return offered if is_right(case) else offered[:1]
-
-
-def written(case: Case) -> Iterator[Case]:
-    """Write a right case's body in each media type of the operation: all are of one schema."""
-    consumed = case.operation.definition.raw.get("consumes", []) if is_right(case) and case.media_type else []
-    for media_type in consumed or [case.media_type]:
-        case.media_type = media_type
-        if media_type in NDJSON_TYPES and is_right(case):
-            # Neither a condition nor an expiry is for lines, but parameters are an operation's and not a media type's.
-            case.query = {}
-            for name in PATTERNS:
-                case.headers.pop(name, None)
-        yield case
+    refused = NDJSON_TYPES if set(case.query or {}) - {FILTER.name} else ()
+    found = [media_type for media_type in offered(case.operation.definition.raw) if media_type not in refused]
+    return found if is_right(case) else found[:1]
 
 
 def ask(client: Redis, case: Case, answered: Answered, base_url: str) -> None:
     """Ask for each representation of the answer, and note what was answered, and the media types of a success."""
     label = case.operation.label
-    for each in written(case):
-        for media_type in accepted(each):
-            plant(client, each)
-            answer = each.call_and_validate(base_url, headers={"Accept": media_type})
-            answered[label, answer.status_code] += 1
-            if answer.status_code == 200:
-                answered[label, f"takes {each.media_type}"] += 1
-                answered[label, f"gives {answer.headers['content-type'][0]}"] += 1
+    if case.media_type in NDJSON_TYPES and is_right(case):
+        # Neither a condition nor an expiry is for lines, but parameters are an operation's and not a media type's.
+        case.query = {}
+        for name in PATTERNS:
+            case.headers.pop(name, None)
+    taken = consumed(case.operation.definition.raw)
+    for media_type in accepted(case):
+        plant(client, case)
+        answer = case.call_and_validate(base_url, headers={"Accept": media_type})
+        answered[label, answer.status_code] += 1
+        if answer.status_code not in {400, 415}:
+            answered[label, f"takes {case.media_type if case.media_type in taken else ANY}"] += 1
+        if answer.status_code == 200:
+            answered[label, f"gives {answer.headers['content-type'][0]}"] += 1
 
 
 def check_it_was_tried(answered: Answered) -> None:
     """Fail if an operation was not really tried: taken, with each media type too, and refused where it can be wrong."""
     [label] = {label for label, _ in answered}
     method, path = label.split()
-    operation = swagger["paths"][path][method.lower()]
+    operation = openapi["paths"][path][method.lower()]
     expected: set[int | str] = {200, 400} if path.startswith("/keys") else {200}
-    expected |= {f"takes {media_type}" for media_type in operation.get("consumes", [])}
-    expected |= {f"gives {media_type}" for media_type in operation.get("produces", []) if media_type != PROBLEM_JSON}
+    expected |= {f"takes {media_type}" for media_type in consumed(operation)}
+    if method != "HEAD":
+        expected |= {f"gives {media_type}" for media_type in offered(operation)}
     assert expected - {seen for _, seen in answered} == set()
 
 
 # Schemathesis makes one test of each operation, so the document is needed while tests are collected.
-swagger = create_app(Settings(redis_url="redis://127.0.0.1:1")).test_client().get("/swagger.json").get_json()
-document = schemathesis.openapi.from_dict(swagger, config=configured(max_examples=amount(40, 300)))
+openapi = create_app(Settings(redis_url="redis://127.0.0.1:1")).test_client().get("/openapi.json").get_json()
+document = schemathesis.openapi.from_dict(openapi, config=configured(max_examples=amount(40, 300)))
 document.hook("filter_case")(declarable)
 document.hook("filter_case")(fits_into_a_request_line)
 document.hook("before_add_examples")(drop_examples)
-document.hook("filter_failure")(has_a_type)
 # Its check ignored_auth takes the token away from requests, and wants them refused.
 guarded_document = schemathesis.openapi.from_dict(
-    {**swagger, "securityDefinitions": AUTHORIZATIONS, "security": [{name: []} for name in AUTHORIZATIONS]},
+    {
+        **openapi,
+        "components": {**openapi["components"], "securitySchemes": SECURITY_SCHEMES},
+        "security": [{name: []} for name in SECURITY_SCHEMES],
+    },
     config=configured(max_examples=amount(10, 50)),
 )
 
@@ -265,8 +281,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
         yield running, presented
 
 
-def test_the_document_is_valid_swagger() -> None:
-    # Against the JSON schema of Swagger 2.0, which Schemathesis carries.
+def test_the_document_is_valid_openapi() -> None:
+    # Against the JSON schema of OpenAPI 3.1, which Schemathesis carries.
     document.validate()
 
 
@@ -288,8 +304,6 @@ def test_every_operation_that_the_document_says_wants_a_token_does(
 
 @pytest.mark.parametrize("tried", [document, guarded_document])
 def test_every_operation_of_the_document_has_its_test(tried: OpenApiSchema) -> None:
-    declared = {f"{method.upper()} {path}" for path, item in swagger["paths"].items() for method in item}
+    declared = {f"{method.upper()} {path}" for path, item in openapi["paths"].items() for method in item}
 
-    assert {each.ok().label for each in tried.get_all_operations() if isinstance(each, Ok)} == {
-        label for label in declared if not label.startswith("PARAMETERS")
-    }
+    assert {each.ok().label for each in tried.get_all_operations() if isinstance(each, Ok)} == declared

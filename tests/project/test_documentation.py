@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from flask_restx import schemas
+from jsonschema import Draft4Validator
 from redis import Redis
 
 from api import errors
+from api.app import create_app
 from api.serving.embedded import find_binary
 from api.settings import Settings, variable_name
-from resources.media_types import NDJSON_TYPES
+from resources.media_types import NDJSON
 from tests.support.clients import Ask
 from tests.support.contract import Contract
 from tests.support.servers.services import (
@@ -69,6 +71,9 @@ MOVED_IN = {
     "ENV_EMPTY": "",
 }
 
+# What an operation has in both documents.
+SAME = ("operationId", "summary", "description", "tags", "security")
+
 
 def table(heading: str) -> list[list[str]]:
     """Give the rows of the README's table whose head starts with some words."""
@@ -76,24 +81,11 @@ def table(heading: str) -> list[list[str]]:
     return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in block.splitlines()]
 
 
-def operations(contract: Contract) -> dict[tuple[str, str], dict[str, Any]]:
-    paths = contract.document["paths"].items()
-    return {
-        (method.upper(), path): {
-            **operation,
-            "parameters": [*item.get("parameters", []), *operation.get("parameters", [])],
-        }
-        for path, item in paths
-        for method, operation in item.items()
-        if method != "parameters"
-    }
-
-
 class TestReadme:
     def test_the_call_table_has_every_operation_and_no_other(self, contract: Contract) -> None:
         calls = [tuple(row[0].split()) for row in table("call")]
 
-        assert sorted(calls) == sorted(operations(contract))
+        assert sorted(calls) == sorted(contract.operations)
 
     def test_the_error_table_has_every_error_and_no_other(self) -> None:
         others = [errors.NOT_FOUND, errors.METHOD_NOT_ALLOWED, errors.INTERNAL]
@@ -219,27 +211,21 @@ def comparable(output: str) -> object:
         return output.replace("\r", "").strip()
 
 
-class TestSwagger:
-    def test_the_document_is_valid(self, contract: Contract) -> None:
-        schemas.validate(contract.document)
-
-    @pytest.mark.parametrize("model", ["Entries", "Stored", "Deleted", "Problem", "Health"])
-    def test_the_models_are_declared(self, contract: Contract, model: str) -> None:
-        assert model in contract.document["definitions"]
-
+class TestOpenApi:
     def test_every_operation_has_a_summary_and_a_success_and_its_failures(self, contract: Contract) -> None:
-        for (method, path), operation in operations(contract).items():
+        for (method, path), operation in contract.operations.items():
             assert operation["summary"], (method, path)
             assert "200" in operation["responses"]
             assert "400" in operation["responses"]
             if path.startswith("/keys"):
                 assert "500" in operation["responses"]
             for status, response in operation["responses"].items():
-                assert response["description"], (method, path, status)
-                assert ("schema" in response) == (method != "HEAD" and status != "304"), (method, path, status)
+                resolved = contract.resolved(response)
+                assert resolved["description"], (method, path, status)
+                assert ("content" in resolved) == (method != "HEAD" and status != "304"), (method, path, status)
 
     def test_head_is_declared_wherever_get_is(self, contract: Contract) -> None:
-        found = operations(contract)
+        found = contract.operations
 
         assert {path for method, path in found if method == "GET"} == {
             path for method, path in found if method == "HEAD"
@@ -247,45 +233,109 @@ class TestSwagger:
 
     def test_operations_are_named_as_a_user_would_name_them(self, contract: Contract) -> None:
         # They are the methods of generated clients, so a new name breaks programs.
-        assert {operation["operationId"] for operation in operations(contract).values()} == {
+        assert {operation["operationId"] for operation in contract.operations.values()} == {
             *("list_keys", "count_keys", "store_keys", "transact", "delete_keys"),
             *("get_key", "has_key", "put_key", "change_key", "delete_key"),
             *("check_live", "is_live", "check_ready", "is_ready"),
         }
 
+    def test_the_codes_of_each_status_are_those_of_the_error_table(self, contract: Contract) -> None:
+        schemas = contract.document["components"]["schemas"]
+        documented = {
+            (status, code)
+            for status in contract.document["components"]["responses"]
+            for code in schemas[status]["allOf"][1]["properties"]["code"]["enum"]
+        }
+
+        assert documented == {
+            (f"Problem{status}", code) for status, code, _ in table("status") if status not in {"405", "417"}
+        }
+
+    def test_every_example_of_a_body_follows_its_schema(self, contract: Contract) -> None:
+        schemas = contract.document["components"]["schemas"]
+        examples = {name: each["examples"] for name, each in schemas.items() if "examples" in each}
+
+        assert examples.keys() >= {"Entries", "Pairs", "Change", "Transaction", "Outcome", "Stored", "Record"}
+        for name, each in examples.items():
+            for example in each:
+                contract.validate({"$ref": f"#/components/schemas/{name}"}, json.dumps(example).encode())
+        for name, response in contract.document["components"]["responses"].items():
+            example = response["content"]["application/problem+json"]["example"]
+            contract.validate({"$ref": f"#/components/schemas/{name}"}, json.dumps(example).encode())
+
+    def test_the_example_of_lines_is_lines(self, contract: Contract) -> None:
+        [example] = contract.document["components"]["schemas"]["Records"]["examples"]
+
+        contract.check_body({}, NDJSON, example.encode())
+
+    def test_every_parameter_has_its_bounds_a_description_and_an_example(self, contract: Contract) -> None:
+        bounds = {"enum", "pattern", "maximum", "maxLength", "maxProperties"}
+        for (method, path), operation in contract.operations.items():
+            for parameter in operation["parameters"]:
+                what, schema = (method, path, parameter["name"]), parameter["schema"]
+                assert parameter["description"], what
+                assert "example" in parameter or "examples" in schema, what
+                assert bounds & set(schema) or schema["type"] == "boolean", what
+
+    def test_what_is_needed_comes_first(self, contract: Contract) -> None:
+        for operation in contract.operations.values():
+            needed = [parameter["required"] for parameter in operation["parameters"]]
+            assert needed == sorted(needed, reverse=True)
+
+    def test_no_line_of_the_source_ends_in_the_middle_of_a_sentence(self, contract: Contract) -> None:
+        texts = [contract.document["info"]["description"]]
+        texts += [each["description"] for each in contract.operations.values() if "description" in each]
+
+        assert all("\n" not in paragraph for text in texts for paragraph in text.split("\n\n"))
+
+
+@pytest.fixture(scope="module")
+def swagger() -> Any:
+    """The Swagger 2.0 document."""
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1"))
+    return app.test_client().get("/swagger.json").get_json()
+
+
+class TestSwagger:
+    def test_it_is_valid(self, swagger: Any) -> None:
+        schemas.validate(swagger)
+
+    def test_it_says_the_same_as_openapi_where_it_can(self, swagger: Any, contract: Contract) -> None:
+        assert {(m.upper(), path) for path, item in swagger["paths"].items() for m in item if m != "parameters"} == set(
+            contract.operations
+        )
+        for (method, path), operation in contract.operations.items():
+            item = swagger["paths"][path]
+            old = item[method.lower()]
+            parameters = [*item.get("parameters", []), *old.get("parameters", [])]
+            content = operation.get("requestBody", {}).get("content", {})
+            answered = operation["responses"]["200"].get("content", {})
+            assert {name: old.get(name) for name in SAME} == {name: operation.get(name) for name in SAME}
+            assert [p["name"] for p in parameters if p["in"] != "body"] == [
+                p["name"] for p in operation["parameters"] if p["schema"]["type"] != "object"
+            ]
+            assert old.get("consumes", []) == [media_type for media_type in content if media_type != "*/*"]
+            assert set(old.get("produces", answered)) - {"application/problem+json"} == set(answered)
+            for status, response in operation["responses"].items():
+                resolved = contract.resolved(response)
+                assert old["responses"][status]["description"] == resolved["description"]
+                assert old["responses"][status]["headers"].keys() == resolved["headers"].keys()
+
+    def test_the_examples_of_openapi_follow_its_schemas_too(self, swagger: Any, contract: Contract) -> None:
+        for name, schema in contract.document["components"]["schemas"].items():
+            for example in schema.get("examples", ()):
+                found = {"$ref": f"#/definitions/{name}", "definitions": swagger["definitions"]}
+                Draft4Validator(found).validate(example)
+
     def test_values_and_numbers_have_types_that_generators_of_clients_read_as_they_are_meant(
-        self, contract: Contract
+        self, swagger: Any
     ) -> None:
-        definitions = contract.document["definitions"]
+        definitions = swagger["definitions"]
 
         # A schema without a type would be read as an object, a number without a format as 32 bits.
         assert definitions["Entries"]["additionalProperties"] is True
         assert definitions["Outcome"]["properties"]["values"]["additionalProperties"] is True
         assert definitions["Change"]["properties"]["increment"]["format"] == "int64"
-
-    def test_every_example_of_a_body_follows_its_schema(self, contract: Contract) -> None:
-        examples = {
-            name: each["example"] for name, each in contract.document["definitions"].items() if "example" in each
-        }
-
-        assert examples.keys() >= {"Entries", "Pairs", "Change", "Transaction", "Outcome", "Stored"}
-        for name, example in examples.items():
-            contract.validate({"$ref": f"#/definitions/{name}"}, json.dumps(example).encode())
-
-    def test_every_parameter_has_its_bounds_a_description_and_an_example(self, contract: Contract) -> None:
-        bounds = {"enum", "pattern", "maximum", "maxLength"}
-        for (method, path), operation in operations(contract).items():
-            for parameter in operation["parameters"]:
-                if parameter["in"] == "body":
-                    continue
-                assert parameter["description"], (method, path, parameter["name"])
-                assert {"x-example", "x-examples"} & set(parameter), (method, path, parameter["name"])
-                assert bounds & set(parameter) or parameter["type"] == "boolean", (method, path, parameter["name"])
-
-    def test_it_is_sent_with_the_types_that_are_really_used(self, contract: Contract) -> None:
-        assert contract.document["produces"] == ["application/json", "application/problem+json"]
-        put = operations(contract)["PUT", "/keys"]
-        assert put["consumes"] == ["application/json", "application/x-www-form-urlencoded", *NDJSON_TYPES]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

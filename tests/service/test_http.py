@@ -142,7 +142,7 @@ class TestTargets:
 
 
 class TestHosts:
-    @pytest.mark.parametrize("path", ["/", "/swagger.json", "/keys", "/keys?limit=1", "/keys/a", "/nothing", "//x"])
+    @pytest.mark.parametrize("path", ["/", "/openapi.json", "/keys", "/keys?limit=1", "/keys/a", "/nothing", "//x"])
     @pytest.mark.parametrize(
         "host",
         [
@@ -171,7 +171,7 @@ class TestHosts:
         answer = wire.answer()
 
         assert answer.status in {200, 400, 403, 404}
-        if answer.status in {400, 403} or path not in {"/", "/swagger.json"}:
+        if answer.status in {400, 403} or path not in {"/", "/openapi.json"}:
             is_ours(answer)
         # An error may quote the host: it is JSON, and no browser takes it for something else.
         assert b"<script>" not in answer.body or path == "/" or answer.status == 403

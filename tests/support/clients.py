@@ -1,6 +1,6 @@
 """Ways to send a request: to the application in this process, or to a running service over a socket.
 
-Both take the request target as it would stand on the wire, and hold every answer against the Swagger document.
+Both take the request target as it would stand on the wire, and hold every answer against the OpenAPI document.
 """
 
 import http.client

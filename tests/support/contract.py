@@ -1,11 +1,13 @@
-"""The Swagger document as a judge of answers."""
+"""The OpenAPI 3.1 document as a judge of answers."""
 
 import json
 import re
 from typing import Any
 
-from jsonschema import Draft4Validator
+from jsonschema import Draft202012Validator
 from werkzeug.datastructures import Headers
+
+from resources.media_types import NDJSON_TYPES
 
 
 PROBLEM = "application/problem+json"
@@ -17,11 +19,17 @@ SENTENCE = re.compile(r"(?:[A-Z]?[a-z]|[A-Z]+ [a-z]|[^A-Za-z]).*\.", re.DOTALL)
 
 
 class Contract:
-    """Holds answers against a Swagger document."""
+    """Holds answers against an OpenAPI 3.1 document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
         self.seen: set[tuple[str, str, int]] = set()
+
+    @property
+    def operations(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The operations, by method and path."""
+        paths = self.document["paths"].items()
+        return {(method.upper(), path): operation for path, item in paths for method, operation in item.items()}
 
     def check(self, method: str, path: str, status: int, headers: Headers, body: bytes) -> None:
         """Fail if an answer is not what the document says."""
@@ -29,29 +37,38 @@ class Contract:
         if method == "HEAD":
             assert body == b""
         template = self.template(path)
-        operation = self.document["paths"].get(template, {}).get(method.lower())
+        operation = self.operations.get((method, template))
         if operation is None:
             self.check_undeclared(method, status, headers, body)
             return
         assert str(status) in operation["responses"], f"{method} {template} does not declare {status}"
         self.seen.add((method, template, status))
-        self.check_headers(f"{method} {template} {status}", operation, status, headers, body)
+        response = self.resolved(operation["responses"][str(status)])
+        self.check_headers(f"{method} {template} {status}", response, status, headers, body)
         if status == 304:
             assert body == b""
             return
+        if method == "HEAD":
+            # Its document has no content, but its headers are those of GET.
+            response = self.resolved(self.operations["GET", template]["responses"][str(status)])
         media_type = headers["Content-Type"]
-        if status == 200:
-            assert media_type in set(operation.get("produces", ["application/json"])) - {PROBLEM}
-        else:
-            assert media_type == PROBLEM
-        if method != "HEAD" and media_type.endswith("json") and media_type != "application/x-ndjson":
-            self.validate(operation["responses"][str(status)]["schema"], body)
+        assert media_type in response["content"]
+        if method != "HEAD":
+            self.check_body(response["content"][media_type]["schema"], media_type, body)
+
+    def check_body(self, schema: dict[str, Any], media_type: str, body: bytes) -> None:
+        """Fail if a body does not follow its schema."""
+        if media_type in NDJSON_TYPES:
+            for line in body.splitlines():
+                self.validate(self.document["components"]["schemas"]["Records"]["contentSchema"], line)
+        elif media_type.endswith("json"):
+            self.validate(schema, body)
             if media_type == PROBLEM:
                 check_sentence(json.loads(body)["detail"])
 
-    def check_headers(self, what: str, operation: dict[str, Any], status: int, headers: Headers, body: bytes) -> None:
+    def check_headers(self, what: str, response: dict[str, Any], status: int, headers: Headers, body: bytes) -> None:
         """Fail if a header of ours is missing, or is there and not declared."""
-        declared = set(operation["responses"][str(status)].get("headers", {}))
+        declared = set(response["headers"])
         needed = declared - SOMETIMES
         if status == 500 and b'"internal_error"' in body:
             # To wait does not help.
@@ -67,16 +84,23 @@ class Contract:
         if status >= 400:
             assert headers["Content-Type"] == PROBLEM
             if method != "HEAD":
-                self.validate({"$ref": "#/definitions/Problem"}, body)
+                self.validate({"$ref": "#/components/schemas/Problem"}, body)
 
     def template(self, path: str) -> str:
         """Give the documented form of a path."""
         return "/keys/{key}" if path.startswith("/keys/") and path != "/keys/" else path
 
+    def resolved(self, response: dict[str, Any]) -> dict[str, Any]:
+        """Give a response, which may be one that operations share."""
+        if "$ref" not in response:
+            return response
+        found: dict[str, Any] = self.document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        return found
+
     def validate(self, schema: dict[str, Any], body: bytes) -> None:
         """Fail if a body does not follow a schema of the document."""
-        full = {**schema, "definitions": self.document["definitions"]}
-        Draft4Validator(full).validate(json.loads(body))
+        full = {**schema, "components": self.document["components"]}
+        Draft202012Validator(full).validate(json.loads(body))
 
 
 def check_sentence(text: str) -> None:

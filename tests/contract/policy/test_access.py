@@ -76,7 +76,15 @@ CALLS: dict[str, tuple[str, str, bytes, Mapping[str, str], set[str]]] = {
     ),
 }
 # Everything else of the service, which is open.
-OPEN = ["/", "/swagger.json", "/swaggerui/start.js", "/swaggerui/swagger-ui.css", "/health/live", "/health/ready"]
+OPEN = [
+    "/",
+    "/openapi.json",
+    "/swagger.json",
+    "/swaggerui/start.js",
+    "/swaggerui/swagger-ui.css",
+    "/health/live",
+    "/health/ready",
+]
 
 
 @pytest.fixture
@@ -206,7 +214,14 @@ class TestEveryCall:
     def test_every_other_route_is_open_and_known(self, app: Flask, anyone: Ask) -> None:
         rules = {rule.rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/keys")}
 
-        assert rules == {"/", "/swagger.json", "/swaggerui/<filename>", "/health/live", "/health/ready"}
+        assert rules == {
+            "/",
+            "/openapi.json",
+            "/swagger.json",
+            "/swaggerui/<filename>",
+            "/health/live",
+            "/health/ready",
+        }
         for target in OPEN:
             assert anyone("GET", target).status == 200
 
@@ -398,24 +413,19 @@ class TestFileInUse:
         assert owner("GET", "/keys").status == 401
 
 
-class TestSwagger:
-    def document(self, ask: Ask) -> dict[str, object]:
-        document: dict[str, object] = ask("GET", "/swagger.json").json
-        return document
-
+class TestDocuments:
     def test_operations_on_keys_want_a_token_and_others_do_not(self, anyone: Ask) -> None:
-        document = anyone("GET", "/swagger.json").json
+        swagger, openapi = anyone("GET", "/swagger.json").json, anyone("GET", "/openapi.json").json
 
-        assert document["securityDefinitions"]["token"]["in"] == "header"
-        assert document["security"] == [{"token": []}]
-        for path, item in document["paths"].items():
-            for method, operation in item.items():
-                if method != "parameters":
-                    assert operation.get("security") == ([] if path.startswith("/health") else None), (method, path)
+        assert swagger["securityDefinitions"]["token"]["in"] == "header"
+        assert openapi["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+        assert swagger["security"] == openapi["security"] == [{"token": []}]
+        for (method, path), operation in Contract(openapi).operations.items():
+            assert operation.get("security") == ([] if path.startswith("/health") else None), (method, path)
 
     def test_an_open_service_says_that_it_wants_none(self, contract: Contract) -> None:
         assert contract.document["security"] == []
-        assert "securityDefinitions" not in contract.document
+        assert "securitySchemes" not in contract.document["components"]
 
 
 class Guarded(NamedTuple):

@@ -46,9 +46,10 @@ def test_a_page_of_a_named_origin_may_ask(asking: Callable[..., Ask]) -> None:
 
 
 def test_a_page_may_read_and_send_every_header_of_the_document(asking: Callable[..., Ask], contract: Contract) -> None:
-    operations = [each for path in contract.document["paths"].values() for each in path.values() if "responses" in each]
-    answered = {name for each in operations for status in each["responses"].values() for name in status["headers"]}
-    parameters = [each for operation in operations for each in operation.get("parameters", ())]
+    operations = contract.operations.values()
+    responses = [contract.resolved(response) for each in operations for response in each["responses"].values()]
+    answered = {name for response in responses for name in response["headers"]}
+    parameters = [each for operation in operations for each in operation["parameters"]]
     sent = {each["name"] for each in parameters if each["in"] == "header"}
     # What no single operation has: the token, and the negotiation of its answer.
     sent |= {"Authorization", "Accept", "Content-Type", "X-Request-Id"}

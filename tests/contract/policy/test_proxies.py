@@ -106,6 +106,7 @@ def test_a_prefix_is_a_plain_path_or_ignored(behind: Callable[[int], Ask], prefi
     headers = {"X-Forwarded-Prefix": prefix}
 
     assert ask("GET", "/swagger.json", b"", headers).json["basePath"] == base_path
+    assert ask("GET", "/openapi.json", b"", headers).json["servers"] == [{"url": base_path}]
     assert ask("GET", "/keys/a", b"", headers).code == "key_not_found"
     assert ask("GET", "/", b"", headers).status == 200
 
