@@ -216,7 +216,7 @@ class KeyItem(KeyResource):
     }
     # The bytes of a PUT may have any media type, but for one that wraps them.
     bodies: ClassVar = {
-        "PUT": {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE, ANY: BYTES_OF_A_VALUE},
+        "PUT": {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE, ANY: {}},
         "PATCH": dict.fromkeys(PATCH_TYPES, CHANGE),
     }
 

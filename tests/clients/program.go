@@ -33,8 +33,7 @@ func main() {
 
 	configuration := client.NewConfiguration()
 	configuration.Servers = client.ServerConfigurations{{URL: plan.Url}}
-	token := map[string]client.APIKey{"token": {Key: plan.Token, Prefix: "Bearer"}}
-	ctx := context.WithValue(context.Background(), client.ContextAPIKeys, token)
+	ctx := context.WithValue(context.Background(), client.ContextAccessToken, plan.Token)
 	made := client.NewAPIClient(configuration)
 	health, keys := made.HealthAPI, made.KeysAPI
 
@@ -50,15 +49,16 @@ func main() {
 		must(err)
 	}
 
-	stored, _, err := keys.StoreKeys(ctx).Pairs(map[string]string{"word": "one", "world": "two"}).ExpireIn(60).Execute()
+	body, query := map[string]client.Value{"word": written("one")}, map[string]string{"world": "two"}
+	stored, _, err := keys.StoreKeys(ctx).Pairs(body).QueryPairs(query).ExpireIn(60).Execute()
 	must(err)
 	equal(stored.Stored, int64(2))
 	entries, _, err := keys.ListKeys(ctx).Filter("wor$").Execute()
 	must(err)
-	equal(entries, object{"word": "one", "world": "two"})
+	equal(shown(*entries), object{"word": "one", "world": "two"})
 	entries, _, err = keys.ListKeys(ctx).Filter("wo$d").Values(false).Execute()
 	must(err)
-	equal(entries, object{"word": nil, "world": nil})
+	equal(shown(*entries), object{"word": nil, "world": nil})
 	answer, err := keys.CountKeys(ctx).Filter("wor$").Execute()
 	must(err)
 	equal(answer.Header.Get("Total-Count"), "2")
@@ -66,10 +66,11 @@ func main() {
 	change := func(key string, change client.Change) object {
 		entry, _, err := keys.ChangeKey(ctx, key).Change(change).Execute()
 		must(err)
-		return entry
+		return shown(*entry)
 	}
+	zero := written("0")
 	equal(change("counter", client.Change{Increment: client.PtrInt64(1 << 40)}), object{"counter": "1099511627776"})
-	equal(change("counter", client.Change{Append: client.PtrString("0")}), object{"counter": "10995116277760"})
+	equal(change("counter", client.Change{Append: &zero}), object{"counter": "10995116277760"})
 	expiry := client.Change{}
 	expiry.SetExpireIn(30)
 	equal(change("word", expiry), object{"word": "one"})
@@ -77,17 +78,18 @@ func main() {
 	_, answer, err = keys.GetKey(ctx, "word").Execute()
 	must(err)
 	transaction := client.Transaction{
-		If: &map[string]*string{
+		If: map[string]*string{
 			"word": client.PtrString(answer.Header.Get("ETag")), "world": client.PtrString("*"), "lock": nil,
 		},
 		Get:      []string{"word", "nothing"},
-		Put:      &map[string]string{"lock": "mine"},
+		Put:      map[string]client.Value{"lock": written("mine")},
 		Delete:   []string{"world"},
 		ExpireIn: client.PtrInt32(30),
 	}
 	outcome, _, err := keys.Transact(ctx).Transaction(transaction).Execute()
 	must(err)
-	equal(*outcome, client.Outcome{Values: object{"word": "one", "nothing": nil}, Stored: 1, Deleted: 1})
+	equal(shown(outcome.Values), object{"word": "one", "nothing": nil})
+	equal([]int64{outcome.Stored, outcome.Deleted}, []int64{1, 1})
 
 	_, _, err = keys.PutKey(ctx, "word").Value(file([]byte("three"))).IfNoneMatch("*").Execute()
 	equal(code(err), "precondition_failed")
@@ -111,8 +113,21 @@ func main() {
 		must(err)
 		entries, _, err = keys.GetKey(ctx, entry.Key).Execute()
 		must(err)
-		equal(entries, object{entry.Key: entry.Json})
+		equal(shown(*entries), object{entry.Key: entry.Json})
 	}
+}
+
+func written(value string) client.Value {
+	return client.Value{String: &value}
+}
+
+// As they are in JSON.
+func shown(values map[string]*client.Value) object {
+	plain := object{}
+	text, err := json.Marshal(values)
+	must(err)
+	must(json.Unmarshal(text, &plain))
+	return plain
 }
 
 // The type of a value is a file.
@@ -125,7 +140,13 @@ func file(value []byte) *os.File {
 }
 
 func code(err error) string {
-	return err.(*client.GenericOpenAPIError).Model().(client.Problem).Code
+	switch problem := err.(*client.GenericOpenAPIError).Model().(type) {
+	case client.Problem404:
+		return problem.Code
+	case client.Problem412:
+		return problem.Code
+	}
+	panic(err)
 }
 
 func must(err error) {

@@ -4,14 +4,21 @@ import base64
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flaskvstore_client import ApiClient, Change, Configuration, HealthApi, KeysApi, Transaction
+from flaskvstore_client import ApiClient, Change, Configuration, HealthApi, KeysApi, Transaction, Value
 from flaskvstore_client.exceptions import ApiException
 
 
 plan = json.loads(Path(sys.argv[1]).read_text())
-configuration = Configuration(host=plan["url"], api_key={"token": plan["token"]}, api_key_prefix={"token": "Bearer"})
+configuration = Configuration(host=plan["url"], access_token=plan["token"])
+
+
+def shown(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they are in JSON."""
+    return {key: value and value.to_dict() for key, value in values.items()}
+
 
 with ApiClient(configuration) as client:
     health, keys = HealthApi(client), KeysApi(client)
@@ -21,16 +28,16 @@ with ApiClient(configuration) as client:
     assert health.check_ready().status == "ok"
     assert health.is_ready_with_http_info().status_code == 200
 
-    assert keys.store_keys(pairs={"word": "one", "world": "two"}, expire_in=60).stored == 2
-    assert keys.list_keys(filter="wor$") == {"word": "one", "world": "two"}
-    assert keys.list_keys(filter="wo$d", values=False) == {"word": None, "world": None}
+    assert keys.store_keys(pairs={"word": Value("one")}, query_pairs={"world": "two"}, expire_in=60).stored == 2
+    assert shown(keys.list_keys(filter="wor$")) == {"word": "one", "world": "two"}
+    assert shown(keys.list_keys(filter="wo$d", values=False)) == {"word": None, "world": None}
     counted = keys.count_keys_with_http_info(filter="wor$")
     assert counted.headers is not None
     assert counted.headers["Total-Count"] == "2"
 
-    assert keys.change_key("counter", Change(increment=2**40)) == {"counter": str(2**40)}
-    assert keys.change_key("counter", Change(append="0")) == {"counter": f"{2**40}0"}
-    assert keys.change_key("word", Change(expire_in=30)) == {"word": "one"}
+    assert shown(keys.change_key("counter", Change(increment=2**40))) == {"counter": str(2**40)}
+    assert shown(keys.change_key("counter", Change(append=Value("0")))) == {"counter": f"{2**40}0"}
+    assert shown(keys.change_key("word", Change(expire_in=30))) == {"word": "one"}
 
     tag = keys.get_key_with_http_info("word").headers["ETag"]
     outcome = keys.transact(
@@ -44,7 +51,7 @@ with ApiClient(configuration) as client:
             }
         )
     )
-    assert outcome.values == {"word": "one", "nothing": None}
+    assert shown(outcome.values) == {"word": "one", "nothing": None}
     assert (outcome.stored, outcome.deleted) == (1, 1)
 
     with pytest.raises(ApiException) as refused:
@@ -61,4 +68,6 @@ with ApiClient(configuration) as client:
     for entry in plan["entries"]:
         assert keys.put_key(entry["key"], value=base64.b64decode(entry["base64"])).stored == 1, entry
         assert keys.has_key_with_http_info(entry["key"]).status_code == 200, entry
-        assert keys.get_key(entry["key"]) == {entry["key"]: entry["json"]}, entry
+        assert shown(keys.get_key(entry["key"])) == {entry["key"]: entry["json"]}, entry
+        value = Value.from_json(json.dumps(entry["json"]))
+        assert keys.store_keys(pairs={entry["key"]: value}).stored == 1, entry

@@ -4,12 +4,17 @@ import { readFileSync } from "node:fs";
 
 import createClient from "openapi-fetch";
 
-import type { paths } from "./schema.js";
+import type { components, paths } from "./schema.js";
 
-type Entry = { key: string; base64: string; json: unknown };
+type Entry = { key: string; base64: string; json: components["schemas"]["Value"] };
 type Plan = { url: string; token: string; entries: Entry[] };
 const plan: Plan = JSON.parse(readFileSync(process.argv[2]!, "utf8"));
-const client = createClient<paths>({ baseUrl: plan.url, headers: { Authorization: `Bearer ${plan.token}` } });
+const client = createClient<paths>({
+  baseUrl: plan.url,
+  headers: { Authorization: `Bearer ${plan.token}` },
+  // Each member of an object is a parameter of its own, as the document says.
+  querySerializer: { object: { style: "form", explode: true } },
+});
 const at = (key: string) => ({ path: { key } });
 
 assert.equal((await client.GET("/health/live")).data?.status, "ok");
@@ -17,7 +22,8 @@ assert.equal((await client.HEAD("/health/live")).response.status, 200);
 assert.equal((await client.GET("/health/ready")).data?.status, "ok");
 assert.equal((await client.HEAD("/health/ready")).response.status, 200);
 
-const stored = await client.PUT("/keys", { params: { query: { expire_in: 60 } }, body: { word: "one", world: "two" } });
+const pairs = { expire_in: 60, query_pairs: { world: "two" } };
+const stored = await client.PUT("/keys", { params: { query: pairs }, body: { word: "one" } });
 assert.equal(stored.data?.stored, 2);
 const query = { filter: "wor$" };
 assert.deepEqual((await client.GET("/keys", { params: { query } })).data, { word: "one", world: "two" });
@@ -68,4 +74,5 @@ for (const { key, base64, json } of plan.entries) {
   const bytes = await client.GET("/keys/{key}", { params: at(key), headers, parseAs: "arrayBuffer" });
   // Without a body there are no data.
   assert.equal(Buffer.from(bytes.data ?? new ArrayBuffer(0)).toString("base64"), base64);
+  assert.equal((await client.PUT("/keys", { body: { [key]: json } })).data?.stored, 1, key);
 }

@@ -1,9 +1,8 @@
-"""Clients that are generated from the Swagger document do every operation of a real service."""
+"""Clients that are generated from the documents do every operation of a real service."""
 
 import base64
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -14,28 +13,19 @@ from models.tokens import SCOPES, Tokens
 from tests.support.cases import KEYS, VALUES
 from tests.support.clients import AS_BYTES, target_of, with_token
 from tests.support.contract import Contract
+from tests.support.programs import NODE_MODULES, need_node_modules, run
 from tests.support.servers.services import PROGRAM, Service, ask, environment, need, serving
 
 
 pytestmark = pytest.mark.clients
 
 PROGRAMS = Path(__file__).parent.parent / "clients"
-# `make clients` installs the packages of tests/clients/package.json there.
-NODE_MODULES = Path(sys.prefix) / "clients" / "node_modules"
 ENTRIES = {
     **dict.fromkeys(KEYS.values(), b"a value"),
     **{f"value: {name}": value for name, value in VALUES.items()},
 }
 # Clients that resolve dot segments cannot have these in a path; docs/clients.md says what to do.
 DOTS = {".", ".."}
-
-
-def run(folder: Path, *command: str | Path, **variables: str) -> None:
-    """Run a program of a folder; what it prints is shown if it fails."""
-    ran = subprocess.run(
-        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 class Guarded:
@@ -45,14 +35,14 @@ class Guarded:
         self.service = service
         self.token = token
         self.folder = folder
-        (folder / "swagger.json").write_bytes(ask(service, "GET", "/swagger.json").body)
+        (folder / "openapi.json").write_bytes(ask(service, "GET", "/openapi.json").body)
 
     def generate(self, generator: str, output: str, properties: str) -> None:
         """Generate a client with openapi-generator."""
         need(shutil.which("java"), "Java")
         run(
             self.folder,
-            *(PROGRAM.with_name("openapi-generator-cli"), "generate", "-i", "swagger.json", "-g", generator),
+            *(PROGRAM.with_name("openapi-generator-cli"), "generate", "-i", "openapi.json", "-g", generator),
             *("-o", output, "--additional-properties", properties),
             # Less compilation, because it runs for two seconds only.
             JAVA_OPTS="-XX:TieredStopAtLevel=1",
@@ -60,8 +50,7 @@ class Guarded:
 
     def use_node_modules(self) -> None:
         """Let programs in the folder import the packages of npm."""
-        need(shutil.which("node"), "Node.js")
-        need(NODE_MODULES.is_dir(), "the packages that `make clients` installs")
+        need_node_modules()
         (self.folder / "node_modules").symlink_to(NODE_MODULES)
         (self.folder / "package.json").write_text('{"type": "module"}')
 
@@ -126,12 +115,20 @@ def test_openapi_generator_for_go(guarded: Guarded, contract: Contract) -> None:
     guarded.check(contract, guarded.folder / "program", without={"value: nothing"})
 
 
+def test_openapi_python_client(guarded: Guarded, contract: Contract) -> None:
+    command = ("openapi-python-client", "generate", "--meta", "none", "--path", "openapi.json")
+    # It calls ruff by its name.
+    variables = {"PATH": f"{PROGRAM.parent}:{environment()['PATH']}"}
+    run(guarded.folder, *command, "--output-path", "generated/keys_client", **variables)
+    program = PROGRAMS / "program_of_openapi_python_client.py"
+
+    guarded.check(contract, "env", "PYTHONPATH=generated", sys.executable, program, without=DOTS)
+
+
 def test_openapi_typescript_with_openapi_fetch(guarded: Guarded, contract: Contract) -> None:
     guarded.use_node_modules()
     binaries = NODE_MODULES / ".bin"
     shutil.copy(PROGRAMS / "program.ts", guarded.folder)
-    # openapi-typescript reads OpenAPI 3 only.
-    run(guarded.folder, binaries / "swagger2openapi", "swagger.json", "--outfile", "openapi.json")
     run(guarded.folder, binaries / "openapi-typescript", "openapi.json", "--output", "schema.ts")
     run(
         guarded.folder,
