@@ -34,7 +34,7 @@ MAX_PAIRS = 131_072
 MAX_PAIRS_BY_SCRIPT = 10_000
 # What one transaction may read, and may compare with tags, so that it keeps the server busy for less than 50 ms: to
 # copy a mebibyte through Lua takes 0.7 ms, to digest one 1.8 to 2.7 ms. One value is always taken.
-MAX_READ_BYTES = 16 * 1024 * 1024
+MAX_READ_BYTES = 8 * 1024 * 1024
 MAX_COMPARED_BYTES = 4 * 1024 * 1024
 
 APART = (

@@ -175,7 +175,7 @@ class KeyCollection(KeyResource):
         `if` says for each key that it must have the value with this ETag, must exist (`"*"`), or must not (null); `get`
         reads before anything is written; `expire_in` is the expiry of what `put` writes. If a condition does not hold
         nothing is done, and the answer names its key. All lists together have up to 1,000 keys; the values to read have
-        up to 16 MiB together, and those to compare with ETags 4 MiB. On a cluster the keys need one hash tag, as in
+        up to 8 MiB together, and those to compare with ETags 4 MiB. On a cluster the keys need one hash tag, as in
         `{user1}name` and `{user1}mail`.
         """
         parse_query()

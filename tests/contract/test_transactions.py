@@ -253,7 +253,7 @@ class TestBytes:
 
         assert (refused.status, refused.code) == (413, "values_too_large")
         assert (refused.json["limit"], refused.json["actual"]) == (store.MAX_READ_BYTES, store.MAX_READ_BYTES + 1)
-        assert [len(value) for value in allowed.json["values"].values()] == [MAX_VALUE_BYTES] * 16
+        assert [len(value) for value in allowed.json["values"].values()] == [MAX_VALUE_BYTES] * 8
         assert allowed.json["deleted"] == len(others.get("delete", ()))
 
     def test_more_than_one_step_may_compare_is_refused_with_both_numbers_and_changes_nothing(
