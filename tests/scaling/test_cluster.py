@@ -18,6 +18,7 @@ from models.store import Store
 from models.valkey.client import Client
 from models.valkey.cluster import Cluster, _address
 from models.valkey.connection import connect, read, write
+from models.valkey.scan import BATCH_BYTES, MAX_BATCH_BYTES
 from tests.support.cases import about
 from tests.support.servers.replicated import Group, Node, cluster, store_on
 from tests.support.servers.services import eventually
@@ -70,6 +71,20 @@ class TestSpreading:
         assert {key.decode(): value for key, value, _ in exported} == PAIRS
         assert store.delete_matching(Filter.parse("key 1$")) == 111
         assert store.delete_matching(EVERY_KEY) == 389
+
+    def test_large_values_behind_small_ones_are_read_in_small_batches(self, store: Store, cluster_group: Group) -> None:
+        store.put(PAIRS)
+        order = [key for batch in store.entries(EVERY_KEY) for key in batch]
+        large = bytes(1_000_000)
+        for key in order[400:]:
+            cluster_group.all_keys.set(f"kv:{key}", large)
+
+        listed = [sum(len(value or b"") for value in batch.values()) for batch in store.entries(EVERY_KEY)]
+        exported = [sum(len(value) for _, value, _ in batch) for batch in store.export_records(EVERY_KEY)]
+
+        for sizes in (listed, exported):
+            assert sum(sizes) == 100 * len(large) + sum(len(PAIRS[key]) for key in order[:400])
+            assert max(sizes) <= MAX_BATCH_BYTES + BATCH_BYTES
 
     def test_an_expiry_and_an_import_reach_every_slot(self, store: Store, cluster_group: Group) -> None:
         store.put(PAIRS, expire_in=100)
