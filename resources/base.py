@@ -57,9 +57,9 @@ class KeyResource(StoreResource):
         :raises InsufficientScope: the token lacks one of them
         """
         # Set by `api/policy/access.py`; None if the service has no tokens.
-        self.token = g.get("token")
-        self.check_token = g.get("check_token")
+        self.token, self.check_token = g.get("token"), None
         if self.token is not None:
+            self.check_token = g.check_token
             self.token.require(self.scopes[request.method])
         return super().dispatch_request(*args, **kwargs)
 
