@@ -64,6 +64,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     errors.KeyNotFound: Problem(404, "key_not_found", "Key not found"),
     http.NotAcceptable: Problem(406, "not_acceptable", "Not acceptable"),
+    http.BodyTimeout: Problem(408, "request_timeout", "Request timeout"),
     errors.WrongType: Problem(409, "wrong_type", "Not a string"),
     errors.NotAnInteger: Problem(409, "not_an_integer", "Not an integer"),
     errors.PreconditionFailed: Problem(412, "precondition_failed", "Precondition failed"),
@@ -78,6 +79,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     http.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
     # Its Retry-After is the end of the window, which `api/policy/rate_limit.py` knows.
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
+    http.TooManyBodies: Problem(429, "too_many_bodies", "Too many bodies", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     http.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),

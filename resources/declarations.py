@@ -24,13 +24,14 @@ STATUS_DESCRIPTIONS = {
     "for a page of another site.",
     404: "There is no such key.",
     406: "Accept names no media type that is offered.",
+    408: "The body came too slowly.",
     409: "The key holds a Redis type that is not a string, or a value that is to be incremented and is no integer.",
     412: "The value does not match the condition. Nothing was changed.",
     413: "The body, a value, several values together or the number of keys is above its limit, which the answer names. "
     "Nothing was changed.",
     414: "The request line is above 8,190 bytes. Nothing was changed.",
     415: "The body's media type or its Content-Encoding is not one that is read here. Nothing was changed.",
-    429: "The client sends more requests than it may, or the worker as many long lists as it may.",
+    429: "The client sends more requests than it may, or the worker has as many long lists or bodies as it may.",
     431: "The header fields are too many or too large. Nothing was changed.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
     "The status for the former is FLASKVSTORE_UNAVAILABLE_STATUS.",

@@ -60,6 +60,26 @@ class BodyTooLarge(RequestError):
         super().__init__(f"At most {limit:,} bytes are allowed: the body has {size}.", limit=limit, **known)
 
 
+class BodyTimeout(RequestError):
+    """A body comes too slowly."""
+
+    def __init__(self) -> None:
+        super().__init__("The body came too slowly, and is no longer waited for. Send the request again.")
+
+
+class TooManyBodies(RequestError):
+    """A worker holds as many bytes of bodies as it may, while the rest of them is on its way.
+
+    :param limit: how many that are
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit:,} bytes of other bodies are on their way already, which is the limit. Try again in a moment.",
+            limit=limit,
+        )
+
+
 class InvalidCondition(RequestError):
     """A header that holds a condition cannot be read."""
 

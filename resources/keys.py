@@ -148,7 +148,7 @@ class KeyCollection(KeyResource):
         "store_keys",
         params={"pairs": PAIRS_BODY, "query_pairs": PAIRS_IN_QUERY, **documented(EXPIRE_IN), **CONDITIONS_FOR_ALL},
     )
-    @key_answers(ns, {JSON: STORED}, "All pairs are written.", 412, 413, 415, 501)
+    @key_answers(ns, {JSON: STORED}, "All pairs are written.", 408, 412, 413, 415, 501)
     def put(self) -> BytesResponse:
         """Store pairs, all of them in one atomic step or none; on a cluster, those of each hash slot.
 
@@ -168,7 +168,7 @@ class KeyCollection(KeyResource):
         return json_response({"stored": self.store.put(values, expire_in=expire_in, condition=condition)})
 
     @ns.doc("transact", params={"transaction": body(TRANSACTION, "What to do.")})
-    @key_answers(ns, {JSON: OUTCOME}, "All of it is done.", 409, 412, 413, 415, 501)
+    @key_answers(ns, {JSON: OUTCOME}, "All of it is done.", 408, 409, 412, 413, 415, 501)
     def post(self) -> BytesResponse:
         """Check, read, write and delete keys in one atomic step: a transaction.
 
@@ -240,7 +240,7 @@ class KeyItem(KeyResource):
         return response
 
     @ns.doc("put_key", params={"value": VALUE_BODY, **documented(EXPIRE_IN), **CONDITIONS})
-    @key_answers(ns, {JSON: STORED}, "It is written.", 409, 412, 413, 415, 501, headers=ETAG)
+    @key_answers(ns, {JSON: STORED}, "It is written.", 408, 409, 412, 413, 415, 501, headers=ETAG)
     def put(self, key: str) -> BytesResponse:
         """Store one key: the bytes of the body are its value.
 
@@ -256,7 +256,7 @@ class KeyItem(KeyResource):
         return response
 
     @ns.doc("change_key", params={"change": body(CHANGE, "The change."), **CONDITIONS})
-    @key_answers(ns, SHOWN, "The entry as it is now.", 404, 406, 409, 412, 413, 415, 501, headers=OF_AN_ITEM)
+    @key_answers(ns, SHOWN, "The entry as it is now.", 404, 406, 408, 409, 412, 413, 415, 501, headers=OF_AN_ITEM)
     def patch(self, key: str) -> BytesResponse:
         """Change one key: increment it, append to it, or set or remove its expiry.
 

@@ -41,6 +41,9 @@ forwarder_headers = ""
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
+# The kernel's way to send files waits for slow readers without a limit.
+sendfile = False
+
 # The most that Gunicorn allows: PUT /keys takes values in the query string.
 limit_request_line = 8190
 

@@ -1,73 +1,97 @@
-"""Gunicorn's worker on gevent: its idle connections, its refusals, and the version that it answers with."""
+"""Gunicorn's worker on gevent: how it accepts connections, its refusals, and the version that it answers with."""
 
-import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Self
+from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
+from typing import Any
 
-import gevent
+from gevent.server import StreamServer
 from gunicorn import util
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
+from api.serving.gunicorn_connection import Clients, Connection
 
-# Connections that wait longer give way where there is no room for others, and at a stop.
-PATIENCE_SECONDS = 5
+
 HTTP_1_1 = (1, 1)
-
-
-class Wait(gevent.Timeout):
-    """Ends a connection on which no request comes in time.
-
-    :param waits: those of all connections of the worker
-    """
-
-    def __init__(self, seconds: float, waits: set["Wait"]) -> None:
-        super().__init__(seconds, exception=False)
-        self.since = time.monotonic()
-        self.greenlet = gevent.getcurrent()
-        self._waits = waits
-
-    def __enter__(self) -> Self:
-        self._waits.add(self)
-        super().__enter__()
-        return self
-
-    def __exit__(self, *details: object) -> Any:
-        self._waits.discard(self)
-        return super().__exit__(*details)
+# Of one worker, in one round of its loop. Gunicorn's is one, and new connections would wait longest under load.
+ACCEPTED_AT_A_TIME = 8
+# So much of a body is read in one piece of work.
+BODY_CHUNK_BYTES = 16 * 1024
+# A body that is longer and that nobody has read is not read away for the next request.
+UNREAD_BYTES = 64 * 1024
+# What the kernel holds of an answer beside what is on its way.
+NOT_SENT_BYTES = 128 * 1024
 
 
 class Worker(GeventWorker):
-    """A worker whose idle connections live long, unless there is no room or no time for them."""
+    """A worker whose connections give way to each other, and wait for their clients within limits."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._waits: set[Wait] = set()
-        self._connections = 0
+    _clients: Clients
 
-    def timeout_ctx(self) -> Wait:
-        """Limit the wait for the next head of a request, on a new connection and on one that is kept alive."""
-        return Wait(self.cfg.keepalive, self._waits)
+    def run(self) -> None:
+        """Serve until a stop."""
+        self._clients = Clients(self.worker_connections)
+        for listener in self.sockets:
+            # A unix socket has none.
+            with suppress(OSError):
+                listener.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
+        super().run()
+
+    def server_class(self, listener: Any, *, spawn: Any, **_: object) -> StreamServer:
+        """Return what accepts connections: some at a time, so that new ones do not wait longer than others."""
+        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=spawn)
+        server.max_accept = ACCEPTED_AT_A_TIME
+        return server
+
+    def timeout_ctx(self) -> AbstractContextManager[None]:
+        """Leave time limits to :class:`Connection`."""
+        return nullcontext()
 
     def notify(self) -> None:
-        """Send the heartbeat, once a second; where there is no room or a stop, end what waits for long."""
+        """Send the heartbeat, once a second, and end what waits for too long."""
         super().notify()
-        if not self.alive or self._connections >= self.worker_connections:
-            before = time.monotonic() - PATIENCE_SECONDS
-            for wait in [wait for wait in self._waits if wait.since < before]:
-                gevent.kill(wait.greenlet, wait, block=False)
+        self._clients.end_late_ones(stopping=not self.alive)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection to its end."""
-        self._connections += 1
+        self._clients.enter()
         try:
-            super().handle(listener, client, addr)
+            # Not the parent's, which makes the socket wait by itself.
+            AsyncWorker.handle(self, listener, Connection(client, self._clients, self.cfg.keepalive), addr)
         finally:
-            self._connections -= 1
+            self._clients.leave()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Answer a request, as HTTP/1.1 if it is of a later minor version (RFC 9110 section 2.5)."""
         req.version = min(req.version, HTTP_1_1)
-        super().handle_request(listener_name, req, sock, addr)
+        sock.begin_request()
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        finally:
+            sock.lingers = is_unread(req.body)
+            sock.end_request()
+
+
+class ClosingRequest(Request):
+    """A request after which the connection is closed if nobody has read its body."""
+
+    def should_close(self) -> bool:
+        """Return whether the connection ends with the answer."""
+        return super().should_close() or is_unread(self.body)
+
+
+def is_unread(body: Any) -> bool:
+    """Return whether more is left of a body than is read away, or perhaps more."""
+    reader = body.reader
+    return body.failed or (
+        reader.parser is not None if isinstance(reader, ChunkedReader) else reader.length > UNREAD_BYTES
+    )
 
 
 def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
@@ -85,8 +109,11 @@ def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {PROBLEM_JSON}\r\n"
         f"Content-Length: {len(body)}\r\n{REQUEST_ID_HEADER}: {request_id}\r\n\r\n"
     )
-    util.write_nonblock(sock, head.encode() + body)
+    sock.lingers = True
+    sock.sendall(head.encode() + body)
 
 
-# There is no setting for it.
+# There are no settings for these.
 util.write_error = write_problem
+RequestParser.mesg_class = ClosingRequest
+SocketUnreader.max_body_chunk = BODY_CHUNK_BYTES

@@ -2,25 +2,91 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from threading import Lock
+from typing import IO
 
-from flask import Request
 from flask.globals import request_ctx
 
 from models.errors import ValueTooLarge
-from resources.errors import BodyTooLarge, InvalidBody
-from resources.extensions import BODY_BYTES
+from resources.errors import BodyTimeout, BodyTooLarge, InvalidBody, TooManyBodies
+from resources.extensions import BODY_BYTES, BODY_LIMITER
 
 
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 16 * 1024
+
+
+class BodyLimiter:
+    """How many bytes of bodies a worker holds while the rest of them is on its way.
+
+    :param limit: how many
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._lock = Lock()
+
+    def acquire(self, count: int) -> None:
+        """Count some bytes more.
+
+        :raises TooManyBodies: there would be too many
+        """
+        with self._lock:
+            if self._held + count > self._limit:
+                raise TooManyBodies(self._limit)
+            self._held += count
+
+    def release(self, count: int) -> None:
+        """Count some bytes less."""
+        with self._lock:
+            self._held -= count
+
+
+class HeldBytes:
+    """The bytes that are held of the current request's body.
+
+    Those of its first chunk are not counted: small requests go on while large ones are refused.
+    """
+
+    def __init__(self) -> None:
+        self._limiter: BodyLimiter = request_ctx.app.extensions[BODY_LIMITER]
+        self._chunks: list[bytes] = []
+        self._counted = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Hold a chunk more.
+
+        :raises TooManyBodies: the worker holds as many bytes of bodies as it may
+        """
+        if self._chunks:
+            self._limiter.acquire(len(chunk))
+            self._counted += len(chunk)
+        self._chunks.append(chunk)
+
+    def take(self) -> bytes:
+        """Return what is held, and hold nothing."""
+        taken = b"".join(self._chunks)
+        self.close()
+        return taken
+
+    def close(self) -> None:
+        """Hold nothing."""
+        if self._counted:
+            self._limiter.release(self._counted)
+            self._counted = 0
+        self._chunks.clear()
 
 
 def read_bytes() -> bytes:
     """Return the body of the current request.
 
     :raises BodyTooLarge: it is above the application's limit
+    :raises TooManyBodies: the worker holds as many bytes of bodies as it may
+    :raises BodyTimeout: it came too slowly
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
-    return b"".join(read_chunks(max_bytes=request_ctx.request.max_content_length))
+    return _read_whole(request_ctx.request.max_content_length or sys.maxsize)
 
 
 def read_value(key: str, max_value_bytes: int) -> bytes:
@@ -29,11 +95,13 @@ def read_value(key: str, max_value_bytes: int) -> bytes:
     :param key: named in the error
     :raises ValueTooLarge: it is above the limit: known from its length before it is read, or as soon as too much came
     :raises BodyTooLarge: it is above the application's limit
+    :raises TooManyBodies: the worker holds as many bytes of bodies as it may
+    :raises BodyTimeout: it came too slowly
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
     max_body_bytes = request_ctx.request.max_content_length or sys.maxsize
     try:
-        return b"".join(read_chunks(max_bytes=min(max_value_bytes, max_body_bytes)))
+        return _read_whole(min(max_value_bytes, max_body_bytes))
     except BodyTooLarge as error:
         if max_value_bytes >= max_body_bytes:
             raise
@@ -45,17 +113,18 @@ def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
 
     :param max_bytes: the limit; None for none
     :raises BodyTooLarge: it is above the limit
+    :raises BodyTimeout: it came too slowly
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
     # Each use of Flask's `request` is a look-up of its own.
     request = request_ctx.request
-    # Werkzeug's own limit would cut a chunked body without a word.
-    request.max_content_length = sys.maxsize
+    # Not Werkzeug's stream, which cuts a chunked body at its limit without a word, and hides why one breaks off.
+    stream = request.environ["wsgi.input"]
     announced_bytes = request.content_length or 0
     received_bytes = 0
     if max_bytes is not None and announced_bytes > max_bytes:
         raise BodyTooLarge(max_bytes, announced_bytes)
-    while chunk := _read(request):
+    while chunk := _read(stream):
         received_bytes += len(chunk)
         request.environ[BODY_BYTES] = received_bytes
         if max_bytes is not None and received_bytes > max_bytes:
@@ -66,8 +135,17 @@ def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
         raise InvalidBody(f"The body ended after {received_bytes:,} of {announced_bytes:,} bytes.")
 
 
-def _read(request: Request) -> bytes:
+def _read_whole(max_bytes: int) -> bytes:
+    with closing(HeldBytes()) as held:
+        for chunk in read_chunks(max_bytes=max_bytes):
+            held.add(chunk)
+        return held.take()
+
+
+def _read(stream: IO[bytes]) -> bytes:
     try:
-        return request.stream.read(CHUNK_BYTES)
+        return stream.read(CHUNK_BYTES)
+    except TimeoutError as error:
+        raise BodyTimeout from error
     except Exception as error:  # every server has exceptions of its own for this
         raise InvalidBody("The body is malformed, or its client has gone (RFC 9112 section 7.1).") from error

@@ -75,10 +75,12 @@ class TestTheTable:
             errors.ValuesTooLarge: errors.ValuesTooLarge("reads", 5, 6),
             errors.PreconditionFailed: errors.PreconditionFailed(["text"]),
             http.BodyTooLarge: http.BodyTooLarge(5),
+            http.BodyTimeout: http.BodyTimeout(),
             http.FilterRequired: http.FilterRequired(),
             http.MissingToken: http.MissingToken(),
             http.UnknownHost: http.UnknownHost(),
             errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
+            http.TooManyBodies: http.TooManyBodies(5),
             http.TooManyLists: http.TooManyLists(5),
             errors.TokensUnusable: errors.TokensUnusable(),
         }
@@ -89,7 +91,7 @@ class TestTheTable:
 
         assert (answer.status, answer.code) == PROBLEMS[ours][:2]
         assert answer.json["detail"] == str(error)
-        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | http.TooManyLists)
+        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | http.TooManyBodies | http.TooManyLists)
         assert answer.headers.get("Retry-After") == (str(RETRY_AFTER_SECONDS) if passes else None)
         assert ("WWW-Authenticate" in answer.headers) == (
             ours in {http.MissingToken, errors.InvalidToken, errors.InsufficientScope}

@@ -435,6 +435,7 @@ class TestBodies:
 
             assert (answer.status, answer.code) == (413, "body_too_large")
             assert answer.json["limit"] == MAX_BODY_BYTES
+        with Wire(own.port) as wire:
             assert wire.ask("GET", "/keys/whole").status == 404
 
     @pytest.mark.parametrize("length", [10**10, 2**63, 2**64, 10**30])

@@ -81,7 +81,7 @@ class Wire:
         if headers.get("Transfer-Encoding") == "chunked":
             return Answer(status, headers, b"".join(iter(self.chunk, b"")))
         length = headers.get("Content-Length")
-        return Answer(status, headers, self._reader.read() if length is None else self._exactly(int(length)))
+        return Answer(status, headers, self._reader.read() if length is None else self.exactly(int(length)))
 
     def head(self) -> tuple[int, Headers]:
         """Read the status and the headers of the next answer.
@@ -104,7 +104,7 @@ class Wire:
             raise Cut from error
         if not size.endswith(b"\r\n"):
             raise Cut(size)
-        return self._exactly(int(size, 16) + 2)[:-2]
+        return self.exactly(int(size, 16) + 2)[:-2]
 
     def rest(self) -> bytes:
         """Read to the end of the connection."""
@@ -117,7 +117,11 @@ class Wire:
         except ConnectionResetError:
             return True
 
-    def _exactly(self, length: int) -> bytes:
+    def exactly(self, length: int) -> bytes:
+        """Read so many bytes.
+
+        :raises Cut: there are fewer
+        """
         try:
             data = self._reader.read(length)
         except ConnectionResetError as error:
