@@ -76,6 +76,7 @@ class TestTheTable:
             errors.PreconditionFailed: errors.PreconditionFailed(["text"]),
             http.BodyTooLarge: http.BodyTooLarge(5),
             http.BodyTimeout: http.BodyTimeout(),
+            http.CrossSiteRequest: http.CrossSiteRequest(),
             http.FilterRequired: http.FilterRequired(),
             http.MissingToken: http.MissingToken(),
             http.UnknownHost: http.UnknownHost(),

@@ -108,6 +108,8 @@ CASES = [
     Case(NO_DATES, headers={"Range": "bytes=0-0", "If-Range": '"x"'}),
     Case("`Host`", 403, "unknown_host", ALL, headers={"Host": "evil.example:5000"}),
     Case("`Host`", headers={"Host": "LOCALHOST.:1"}),
+    Case("`Sec-Fetch-Site`", 403, "cross_site", ALL, headers={"Sec-Fetch-Site": "cross-site"}),
+    Case("`Sec-Fetch-Site`", headers={"Sec-Fetch-Site": "same-origin"}),
     Case("`Authorization`", headers={"Authorization": "Bearer nonsense"}),
     Case("`X-HTTP-Method-Override`", headers={"X-HTTP-Method-Override": "DELETE"}),
     Case("`X-Forwarded-*`", headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Prefix": "/x"}),

@@ -33,9 +33,10 @@ def wire(served: Ask, service: Service) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that tests may disturb, with a low limit for bodies."""
+    """A service that tests may disturb, with a low limit for bodies, and patience on a busy machine."""
     directory = tmp_path_factory.mktemp("own")
-    with serving(directory, "--workers", "2", FLASKVSTORE_MAX_BODY_BYTES=str(MAX_BODY_BYTES)) as running:
+    limits = {"FLASKVSTORE_MAX_BODY_BYTES": str(MAX_BODY_BYTES), "FLASKVSTORE_STORE_TIMEOUT_SECONDS": "10"}
+    with serving(directory, "--workers", "2", **limits) as running:
         yield running
 
 
