@@ -256,6 +256,17 @@ class TestBytes:
         assert [len(value) for value in allowed.json["values"].values()] == [MAX_VALUE_BYTES] * 8
         assert allowed.json["deleted"] == len(others.get("delete", ()))
 
+    def test_beside_large_values_to_write_less_may_be_read(self, ask: Ask, client: Redis, prefix: str) -> None:
+        *largest, _ = self.filled(client, prefix, store.MAX_READ_BYTES)
+        put = {f"new {number}": "v" * 900_000 for number in range(12)}
+        rest_bytes = store.MAX_READ_AND_WRITTEN_BYTES - 12 * 900_000
+
+        refused = post(ask, {"get": largest, "put": put})
+        allowed = post(ask, {"get": largest[:5], "put": put})
+
+        assert (refused.code, refused.json["limit"]) == ("values_too_large", rest_bytes)
+        assert allowed.json["stored"] == 12
+
     def test_more_than_one_step_may_compare_is_refused_with_both_numbers_and_changes_nothing(
         self, ask: Ask, client: Redis, prefix: str
     ) -> None:
