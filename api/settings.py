@@ -86,7 +86,7 @@ class Settings:
     max_lists: int = setting(
         "How many long lists and exports one worker sends at a time, at most; `HEAD /keys` and `DELETE /keys` count as "
         "well.",
-        512,
+        128,
         whole_number(1, 100_000),
         "lists",
     )

@@ -19,7 +19,7 @@ LEAST_BYTES_A_SECOND = 1024
 # At a stop a connection that has waited for longer is ended.
 PATIENCE_AT_STOP_SECONDS = 5
 # What may wait in a worker for clients that read slowly; beyond that the latest of them are ended.
-UNSENT_BYTES = 64 * 1024 * 1024
+UNSENT_BYTES = 32 * 1024 * 1024
 # How much is taken in after an answer of a body that nobody has read: a reset would hide the answer from its client.
 LINGER_BYTES = 32 * 1024 * 1024
 LINGER_SECONDS = 30
