@@ -180,9 +180,17 @@ class Settings:
         option="ADDRESS",
     )
     server: str = setting(
-        "The WSGI server: gunicorn, or granian, which needs the extra `flaskvstore[granian]`. Only for `serve`.",
+        "The WSGI server: gunicorn, or granian, which needs the extra `flaskvstore[granian]` and `--trust-clients`. "
+        "Only for `serve`.",
         "gunicorn",
         OneOf("gunicorn", "granian"),
+        option="",
+    )
+    trust_clients: bool = setting(
+        "Allow the server granian, which stores a chunked body that breaks off as if it were whole, and waits for slow "
+        "clients without a limit: true or false.",
+        default=False,
+        parse=yes_or_no,
         option="",
     )
     workers: int = setting("The number of worker processes.", 2, whole_number(1, 256), "processes", option="N")

@@ -29,8 +29,15 @@ def settings_for_wsgi_server() -> Settings:
 def check(settings: Settings) -> None:
     """Check that the service can be started with these settings.
 
-    :raises StartError: it would be open to every web page, or a file that the settings name cannot be read
+    :raises StartError: it would be open to every web page, its server is not for clients that are not trusted, or a
+        file that the settings name cannot be read
     """
+    if settings.server == "granian" and not settings.trust_clients:
+        raise StartError(
+            "is granian, which stores a chunked body that breaks off as if it were whole, and waits for slow clients "
+            "without a limit. Use gunicorn, or add --trust-clients if that is meant.",
+            setting="server",
+        )
     if settings.cors_origins == ("*",) and settings.tokens_file is None and not settings.open:
         raise StartError(
             "is *, and there are no tokens: every web page could read, change and delete everything. Name the origins, "

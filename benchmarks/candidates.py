@@ -93,7 +93,7 @@ def candidates(statsd: str) -> dict[str, Candidate]:
         Candidate(SERVICE, _serve),
         Candidate(METRICS, _serve, [("FLASKVSTORE_STATSD_HOST", statsd)]),
         Candidate(SILENT, _serve, [("FLASKVSTORE_LOG_LEVEL", "error")]),
-        Candidate(GRANIAN, _serve, [("FLASKVSTORE_SERVER", "granian")]),
+        Candidate(GRANIAN, _serve, [("FLASKVSTORE_SERVER", "granian"), ("FLASKVSTORE_TRUST_CLIENTS", "true")]),
         Candidate(FLOOR, _gunicorn("floor")),
         Candidate(TUTORIAL, _gunicorn("tutorial")),
         Candidate(WEBDIS, _webdis),

@@ -23,6 +23,8 @@ from api.telemetry.logs import logging_config
 
 # Each request holds a thread until its last byte is sent, so this is the limit of clients that read slowly.
 THREADS_A_WORKER = 64
+# How long a worker may finish its requests at a stop. It would wait without end for half a body or a slow reader.
+STOP_SECONDS = 30
 # The old worker serves until the new one is ready.
 RESPAWN_SECONDS = 2.0
 LOGGER = "_granian"
@@ -74,6 +76,7 @@ def main(listener: socket.socket) -> None:
         blocking_threads=THREADS_A_WORKER,
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_SECONDS,
+        workers_kill_timeout=STOP_SECONDS,
         log_level=LogLevels.error,
         log_dictconfig=config,
     )

@@ -137,7 +137,7 @@ class TestWheel:
         "command",
         [
             ["flaskvstore", "serve"],
-            ["flaskvstore", "serve", "--server", "granian"],
+            ["flaskvstore", "serve", "--server", "granian", "--trust-clients"],
             ["python", "-m", "gunicorn", *GUNICORN],
         ],
         ids=" ".join,

@@ -1,8 +1,10 @@
 """`flaskvstore serve` until it listens: what it says, what it refuses, and what it may be started with."""
 
+import contextlib
 import importlib.util
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from redis import Redis
 
 from api.serving.embedded import EmbeddedServer
-from api.serving.supervisor import server_command
+from api.serving.supervisor import ROOT, answers, server_command
 from api.settings import StartError
+from models.address import Address
 from models.tokens import Tokens
 from tests.support.servers.services import (
     BOUND_SECONDS,
@@ -20,6 +23,7 @@ from tests.support.servers.services import (
     ask,
     environment,
     eventually,
+    free_port,
     ready,
     serving,
     workers,
@@ -295,6 +299,35 @@ class TestGranian:
                 assert ask(service, "GET", "/keys").json == expected
                 assert ask(service, "PUT", "/keys?a=1").status == 200
                 assert service.stop() == 0
+
+    def test_it_is_refused_unless_its_clients_are_trusted(self, tmp_path: Path) -> None:
+        ended = run("serve", "--server", "granian", cwd=tmp_path, FLASKVSTORE_TRUST_CLIENTS="false")
+
+        assert ended.returncode == 2
+        assert b"add --trust-clients if that is meant" in ended.stderr
+
+    def test_a_stop_ends_it_although_a_body_and_a_reader_are_waited_for(
+        self, tmp_path: Path, valkey_server: EmbeddedServer
+    ) -> None:
+        port = free_port()
+        code = (
+            "import socket; from api.serving import granian_server; granian_server.STOP_SECONDS = 1; "
+            f"granian_server.main(socket.create_server(('127.0.0.1', {port})))"
+        )
+        variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url, FLASKVSTORE_WORKERS="1")
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, cwd=ROOT, env=variables) as process, contextlib.ExitStack() as stack:
+            eventually(lambda: answers(Address("127.0.0.1", port)), 30)
+            half, reader = (stack.enter_context(Wire(port, receive_buffer_bytes=4096)) for _ in range(2))
+            for number in range(20):
+                assert half.ask("PUT", f"/keys/{number}", b"v" * 1_000_000).status == 200
+            half.begin("PUT", "/keys/half", {"Content-Length": "9"})
+            reader.begin("GET", "/keys", {})
+            assert reader.head()[0] == 200
+
+            process.terminate()
+
+            assert process.wait(15) == 0
 
     def test_a_server_that_is_not_installed_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

@@ -69,7 +69,7 @@ def need(found: object, what: str) -> None:
 def environment(**variables: str) -> dict[str, str]:
     """Give the environment of this process without settings of ours, and with some."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FLASKVSTORE_")}
-    return {**clean, "FLASKVSTORE_SERVER": WSGI_SERVER, **variables}
+    return {**clean, "FLASKVSTORE_SERVER": WSGI_SERVER, "FLASKVSTORE_TRUST_CLIENTS": "true", **variables}
 
 
 @contextlib.contextmanager
