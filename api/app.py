@@ -49,8 +49,8 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter
-    if tokens is None and not settings.open and settings.hosts != ("*",):
-        register_hosts(app, settings.hosts or ())
+    answers_all_hosts = tokens is not None or settings.open or settings.hosts == ("*",)
+    register_hosts(app, None if answers_all_hosts else settings.hosts or ())
     if tokens is None and settings.cors_origins != ("*",):
         register_cross_site(app, settings.cors_origins or ())
     app.before_request(check_path)

@@ -47,6 +47,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     http.InvalidParameter: Problem(400, "invalid_parameter", "Invalid query parameter"),
     http.InvalidBody: Problem(400, "invalid_body", "Invalid body"),
     http.InvalidPairs: Problem(400, "invalid_pairs", "Invalid pairs"),
+    http.MalformedRequest: Problem(400, "malformed_request", "Malformed request"),
     http.InvalidEncoding: Problem(400, "invalid_encoding", "Invalid percent-encoding"),
     errors.CursorExpired: Problem(400, "cursor_expired", "Cursor expired"),
     errors.KeysApart: Problem(400, "keys_apart", "Keys in different hash slots"),
@@ -103,10 +104,7 @@ FAULT = "The service has a fault. Its log says more under this request id."
 
 # For what the server refuses before it is a request, with what is wrong.
 REFUSALS = {
-    400: (
-        Problem(400, "malformed_request", "Malformed request"),
-        "The head or the framing of the request is malformed.",
-    ),
+    400: (PROBLEMS[http.MalformedRequest], "The head or the framing of the request is malformed."),
     414: (Problem(414, "uri_too_long", "URI too long"), "The request line is too long: send large values in the body."),
     417: (Problem(417, "expectation_failed", "Expectation failed"), "Only 100-continue can be expected."),
     431: (Problem(431, "fields_too_large", "Header fields too large"), "The header fields are too many or too large."),

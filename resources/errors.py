@@ -95,6 +95,10 @@ class MissingToken(RequestError):
         super().__init__("There is no token: send one in the header, as `Authorization: Bearer TOKEN`.")
 
 
+class MalformedRequest(RequestError):
+    """A request breaks the rules of HTTP, and its server has let it pass."""
+
+
 class UnknownHost(RequestError):
     """An open service on loopback was asked under a name that is not its own."""
 

@@ -177,11 +177,25 @@ class TestHosts:
         # An error may quote the host: it is JSON, and no browser takes it for something else.
         assert b"<script>" not in answer.body or path == "/" or answer.status == 403
 
-    @pytest.mark.parametrize("version", ["1.0", "1.1"])
-    def test_a_request_without_a_host_is_answered(self, wire: Wire, version: str) -> None:
-        wire.send(f"GET /keys HTTP/{version}\r\n\r\n".encode())
+    def test_a_request_of_http_1_0_needs_no_host(self, wire: Wire) -> None:
+        wire.send(b"GET /keys HTTP/1.0\r\n\r\n")
 
         assert wire.answer().json == {}
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            *("/keys", "/health/live", "/", "/nothing"),
+            pytest.param("http://localhost/keys", marks=pytest.mark.gunicorn("Granian takes the host of the target")),
+        ],
+    )
+    @pytest.mark.parametrize("hosts", ["", "Host:\r\n", "Host: localhost\r\nHost: localhost\r\n"])
+    def test_a_request_of_http_1_1_names_its_host_once(self, wire: Wire, target: str, hosts: str) -> None:
+        wire.send(f"GET {target} HTTP/1.1\r\n{hosts}\r\n".encode())
+
+        answer = wire.answer()
+
+        assert (answer.status, answer.code) == (400, "malformed_request")
 
 
 class TestConnections:

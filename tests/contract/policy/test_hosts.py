@@ -30,12 +30,12 @@ LOOPBACK_NAMES = [
         "[::1]:5000",
         "[0:0:0:0:0:0:0:1]",
     ),
-    *("", "localhost:"),
+    "localhost:",
 ]
 OTHER_NAMES = [
     *("evil.example", "evil.example:5000", "localhost.evil.example", "127.0.0.1.evil.example", "evil-localhost"),
     *("notlocalhost", "128.0.0.1", "0.0.0.0:5000", "[::]", "[::2]:80", "localhost:5000@evil.example", "localhost evil"),
-    *("[::1].evil.example", "evil.example/localhost", "localhost,evil.example", "127.0.0.1:x", ".localhost", "\xe9"),
+    *("[::1].evil.example", "evil.example/localhost", "127.0.0.1:x", ".localhost", "\xe9"),
 ]
 
 
