@@ -19,14 +19,10 @@ from models.store import Store
 from models.valkey.connection import connect
 from resources import health, keys
 from resources.base import check_operation
-from resources.extensions import BODY_LIMITER, DELETE_ALL, METRICS, STORE, STREAM_LIMITER
-from resources.parsing.body import BodyLimiter
+from resources.extensions import DELETE_ALL, METRICS, STORE, STREAM_LIMITER
+from resources.held import register_held_bytes
 from resources.parsing.path import KeyConverter, check_path
 from resources.responses import StreamLimiter
-
-
-# How many bodies of the largest size a worker holds while their rest is on its way.
-BODIES_IN_MEMORY = 4
 
 
 def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
@@ -41,7 +37,6 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     tokens = open_tokens(settings.tokens_file)
     app = Application("flaskvstore", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
-    app.extensions[BODY_LIMITER] = BodyLimiter(BODIES_IN_MEMORY * settings.max_body_bytes)
     app.extensions[DELETE_ALL] = settings.delete_all
     app.extensions[METRICS] = metrics
     app.extensions[STORE] = store
@@ -56,6 +51,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     app.before_request(check_path)
     register_records(app, metrics)
     register_security_headers(app)
+    register_held_bytes(app, max(settings.max_held_bytes, settings.max_body_bytes))
     register_error_handlers(app, unavailable_status=settings.unavailable_status)
     register_access(app, tokens)
     app.before_request(lambda: check_operation(app))

@@ -80,7 +80,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     http.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
     # Its Retry-After is the end of the window, which `api/policy/rate_limit.py` knows.
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
-    http.TooManyBodies: Problem(429, "too_many_bodies", "Too many bodies", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
+    http.TooManyBytes: Problem(429, "too_many_bytes", "Too many bytes", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     http.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),

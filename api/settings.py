@@ -83,6 +83,13 @@ class Settings:
     max_body_bytes: int = setting(
         "The largest request body.", 16 * 1024 * 1024, whole_number(1, 1024 * 1024 * 1024), "bytes"
     )
+    max_held_bytes: int = setting(
+        "How many bytes of bodies, and of values that transactions read, one worker holds at a time, at most; never "
+        "less than one body.",
+        64 * 1024 * 1024,
+        whole_number(1024 * 1024, 64 * 1024 * 1024 * 1024),
+        "bytes",
+    )
     max_lists: int = setting(
         "How many long lists and exports one worker sends at a time, at most; `HEAD /keys` and `DELETE /keys` count as "
         "well.",

@@ -1,7 +1,7 @@
 """The store: every operation on keys and values, whatever server is behind it."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Self
@@ -36,6 +36,8 @@ MAX_PAIRS_BY_SCRIPT = 10_000
 # less than 50 ms: to copy a mebibyte through Lua takes up to 1.5 ms, to digest one 1.8 to 2.7 ms. It may read one value
 # of any size, and compare one.
 MAX_READ_BYTES = 8 * 1024 * 1024
+# So much it reads without a count before. Nearly always that is all.
+UNCOUNTED_READ_BYTES = 2 * 1024 * 1024
 MAX_READ_AND_WRITTEN_BYTES = 16 * 1024 * 1024
 MAX_COMPARED_BYTES = 4 * 1024 * 1024
 
@@ -180,9 +182,10 @@ class Store:
         if outcome == b"missing":
             raise KeyNotFound(key)
 
-    def transact(self, transaction: Transaction) -> Outcome:
+    def transact(self, transaction: Transaction, *, hold: Callable[[int], None] = lambda _: None) -> Outcome:
         """Check, read, write and delete several keys in one step, or none of it.
 
+        :param hold: called with the bytes of the values before many are read; may refuse them by an exception
         :raises InvalidKey: one of the keys cannot be a key
         :raises ValueTooLarge: one of the values is too large
         :raises PreconditionFailed: one of the conditions does not hold; the error names the keys
@@ -198,7 +201,7 @@ class Store:
         max_read_bytes = max(min(MAX_READ_BYTES, beside_writes_bytes), self.max_value_bytes)
         # One command is one step by itself, and half the work of a script for the server. Many keys take the script,
         # which adds up the sizes of their values before it reads any, in the same step.
-        if not (conditions or put or delete) and len(get) * self.max_value_bytes <= max_read_bytes:
+        if not (conditions or put or delete) and len(get) * self.max_value_bytes <= UNCOUNTED_READ_BYTES:
             values = read(self._backend.execute, "MGET", *names)
             return Outcome(dict(zip(get, values, strict=True)), 0, 0)
         if not (conditions or get or delete) and expire_in is None:
@@ -207,10 +210,17 @@ class Store:
         # Without writes it is a read, which may be sent again.
         send = write if put or delete else read
         max_compared_bytes = max(MAX_COMPARED_BYTES, self.max_value_bytes)
-        command = scripts.transact(
-            names, transaction, max_compared_bytes=max_compared_bytes, max_read_bytes=max_read_bytes
-        )
-        outcome, *result = send(self._backend.execute, *command)
+        read_bytes = min(max_read_bytes, UNCOUNTED_READ_BYTES)
+        while True:
+            command = scripts.transact(
+                names, transaction, max_compared_bytes=max_compared_bytes, max_read_bytes=read_bytes
+            )
+            outcome, *result = send(self._backend.execute, *command)
+            if outcome != b"reads" or result[0] > max_read_bytes:
+                break
+            # Nothing is done yet.
+            read_bytes = result[0]
+            hold(read_bytes)
         match outcome:
             case b"failed":
                 _refuse_failed(result[0], [*conditions])

@@ -31,7 +31,7 @@ STATUS_DESCRIPTIONS = {
     "Nothing was changed.",
     414: "The request line is above 8,190 bytes. Nothing was changed.",
     415: "The body's media type or its Content-Encoding is not one that is read here. Nothing was changed.",
-    429: "The client sends more requests than it may, or the worker has as many long lists or bodies as it may.",
+    429: "The client sends more requests than it may, or the worker has as many long lists or bytes as it may.",
     431: "The header fields are too many or too large. Nothing was changed.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
     "The status for the former is FLASKVSTORE_UNAVAILABLE_STATUS.",

@@ -67,15 +67,16 @@ class BodyTimeout(RequestError):
         super().__init__("The body came too slowly, and is no longer waited for. Send the request again.")
 
 
-class TooManyBodies(RequestError):
-    """A worker holds as many bytes of bodies as it may, while the rest of them is on its way.
+class TooManyBytes(RequestError):
+    """A worker holds as many bytes of bodies and of values as it may.
 
     :param limit: how many that are
     """
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"{limit:,} bytes of other bodies are on their way already, which is the limit. Try again in a moment.",
+            f"The requests that this worker is busy with hold {limit:,} bytes, which is the limit. Try again in a "
+            "moment. Nothing was changed.",
             limit=limit,
         )
 

@@ -2,7 +2,6 @@
 
 STORE = "flaskvstore.store"
 DELETE_ALL = "flaskvstore.delete_all"
-BODY_LIMITER = "flaskvstore.body_limiter"
 STREAM_LIMITER = "flaskvstore.stream_limiter"
 IS_STOPPING = "flaskvstore.is_stopping"
 METRICS = "flaskvstore.metrics"

@@ -26,6 +26,7 @@ from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
 from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, Headers, body, key_answers
 from resources.errors import FilterRequired
+from resources.held import hold
 from resources.media_types import ANY, BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_value
@@ -182,7 +183,7 @@ class KeyCollection(KeyResource):
         refuse_condition()
         transaction = read_transaction()
         self.require(*scopes_of(transaction))
-        values, stored, deleted = self.store.transact(transaction)
+        values, stored, deleted = self.store.transact(transaction, hold=hold)
         return json_response({"values": values_to_json(values), "stored": stored, "deleted": deleted})
 
     @ns.doc("delete_keys", params=documented(FILTER_TO_DELETE))

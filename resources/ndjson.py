@@ -3,7 +3,6 @@
 import codecs
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ from models.entry import MAX_KEY_BYTES, Record, bytes_from_json, unique, value_t
 from models.errors import InvalidToken, OutcomeUnknown, RequestError, StoreError, TokensUnusable
 from models.store import Store
 from resources.errors import InvalidBody
-from resources.parsing.body import HeldBytes, read_chunks
+from resources.parsing.body import Chunks, read_chunks
 from resources.parsing.json_body import parse_object
 
 
@@ -162,25 +161,24 @@ def _shown(batch: list[Record]) -> list[dict[str, Any]]:
 
 def _lines(max_bytes: int) -> Iterator[bytes | None]:
     """Return the lines of the current request's body; None for one that is too long to be a record."""
-    length = 0
-    with closing(HeldBytes()) as held:
-        # A stream is not held in memory, so the limit of bodies is not for it.
-        for chunk in read_chunks():
-            first, *others = chunk.split(b"\n")
-            length += len(first)
-            if length > max_bytes:
-                held.close()
-            else:
-                held.add(first)
-            if others:
-                line = held.take()
-                yield None if length > max_bytes else line
-                *lines, rest = others
-                yield from lines
-                length = len(rest)
-                held.add(rest)
-        if length:
-            yield None if length > max_bytes else held.take()
+    held, length = Chunks(), 0
+    # A stream is not held in memory, so the limit of bodies is not for it.
+    for chunk in read_chunks():
+        first, *others = chunk.split(b"\n")
+        length += len(first)
+        if length > max_bytes:
+            held.take()
+        else:
+            held.add(first)
+        if others:
+            line = held.take()
+            yield None if length > max_bytes else line
+            *lines, rest = others
+            yield from lines
+            length = len(rest)
+            held.add(rest)
+    if length:
+        yield None if length > max_bytes else held.take()
 
 
 def _refuse_other_formats(line: bytes | None) -> None:

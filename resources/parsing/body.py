@@ -2,87 +2,58 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
-from threading import Lock
 from typing import IO
 
 from flask.globals import request_ctx
 
 from models.errors import ValueTooLarge
-from resources.errors import BodyTimeout, BodyTooLarge, InvalidBody, TooManyBodies
-from resources.extensions import BODY_BYTES, BODY_LIMITER
+from resources.errors import BodyTimeout, BodyTooLarge, InvalidBody
+from resources.extensions import BODY_BYTES
+from resources.held import hold, release
 
 
 CHUNK_BYTES = 16 * 1024
 
 
-class BodyLimiter:
-    """How many bytes of bodies a worker holds while the rest of them is on its way.
+class Chunks:
+    """The chunks that are held of the current request's body.
 
-    :param limit: how many
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = 0
-        self._lock = Lock()
-
-    def acquire(self, count: int) -> None:
-        """Count some bytes more.
-
-        :raises TooManyBodies: there would be too many
-        """
-        with self._lock:
-            if self._held + count > self._limit:
-                raise TooManyBodies(self._limit)
-            self._held += count
-
-    def release(self, count: int) -> None:
-        """Count some bytes less."""
-        with self._lock:
-            self._held -= count
-
-
-class HeldBytes:
-    """The bytes that are held of the current request's body.
-
-    Those of its first chunk are not counted: small requests go on while large ones are refused.
+    The first one is not counted: small requests go on while large ones are refused.
     """
 
     def __init__(self) -> None:
-        self._limiter: BodyLimiter = request_ctx.app.extensions[BODY_LIMITER]
         self._chunks: list[bytes] = []
         self._counted = 0
 
     def add(self, chunk: bytes) -> None:
         """Hold a chunk more.
 
-        :raises TooManyBodies: the worker holds as many bytes of bodies as it may
+        :raises TooManyBytes: the worker holds as many bytes as it may
         """
         if self._chunks:
-            self._limiter.acquire(len(chunk))
+            hold(len(chunk))
             self._counted += len(chunk)
         self._chunks.append(chunk)
 
-    def take(self) -> bytes:
-        """Return what is held, and hold nothing."""
-        taken = b"".join(self._chunks)
-        self.close()
-        return taken
-
-    def close(self) -> None:
-        """Hold nothing."""
-        if self._counted:
-            self._limiter.release(self._counted)
-            self._counted = 0
+    def joined(self) -> bytes:
+        """Return all of them as one, which counts until the request ends."""
+        whole = b"".join(self._chunks)
         self._chunks.clear()
+        return whole
+
+    def take(self) -> bytes:
+        """Return all of them as one, and hold nothing."""
+        whole = self.joined()
+        release(self._counted)
+        self._counted = 0
+        return whole
 
 
 def read_bytes() -> bytes:
     """Return the body of the current request.
 
     :raises BodyTooLarge: it is above the application's limit
-    :raises TooManyBodies: the worker holds as many bytes of bodies as it may
+    :raises TooManyBytes: the worker holds as many bytes as it may
     :raises BodyTimeout: it came too slowly
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
@@ -95,7 +66,7 @@ def read_value(key: str, max_value_bytes: int) -> bytes:
     :param key: named in the error
     :raises ValueTooLarge: it is above the limit: known from its length before it is read, or as soon as too much came
     :raises BodyTooLarge: it is above the application's limit
-    :raises TooManyBodies: the worker holds as many bytes of bodies as it may
+    :raises TooManyBytes: the worker holds as many bytes as it may
     :raises BodyTimeout: it came too slowly
     :raises InvalidBody: it ended too early, or its chunks are malformed
     """
@@ -136,10 +107,11 @@ def read_chunks(*, max_bytes: int | None = None) -> Iterator[bytes]:
 
 
 def _read_whole(max_bytes: int) -> bytes:
-    with closing(HeldBytes()) as held:
-        for chunk in read_chunks(max_bytes=max_bytes):
-            held.add(chunk)
-        return held.take()
+    chunks = Chunks()
+    for chunk in read_chunks(max_bytes=max_bytes):
+        chunks.add(chunk)
+    # What is made of it takes memory too.
+    return chunks.joined()
 
 
 def _read(stream: IO[bytes]) -> bytes:

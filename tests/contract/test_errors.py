@@ -81,7 +81,7 @@ class TestTheTable:
             http.MissingToken: http.MissingToken(),
             http.UnknownHost: http.UnknownHost(),
             errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
-            http.TooManyBodies: http.TooManyBodies(5),
+            http.TooManyBytes: http.TooManyBytes(5),
             http.TooManyLists: http.TooManyLists(5),
             errors.TokensUnusable: errors.TokensUnusable(),
         }
@@ -92,7 +92,7 @@ class TestTheTable:
 
         assert (answer.status, answer.code) == PROBLEMS[ours][:2]
         assert answer.json["detail"] == str(error)
-        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | http.TooManyBodies | http.TooManyLists)
+        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | http.TooManyBytes | http.TooManyLists)
         assert answer.headers.get("Retry-After") == (str(RETRY_AFTER_SECONDS) if passes else None)
         assert ("WWW-Authenticate" in answer.headers) == (
             ours in {http.MissingToken, errors.InvalidToken, errors.InsufficientScope}

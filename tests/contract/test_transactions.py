@@ -267,6 +267,12 @@ class TestBytes:
         assert (refused.code, refused.json["limit"]) == ("values_too_large", rest_bytes)
         assert allowed.json["stored"] == 12
 
+    def test_what_it_reads_counts_until_its_answer_is_made(self, ask: Ask, client: Redis, prefix: str) -> None:
+        *largest, _ = self.filled(client, prefix, store.MAX_READ_BYTES)
+
+        # Together that is more than a worker may hold.
+        assert {post(ask, {"get": largest}).status for _ in range(10)} == {200}
+
     def test_more_than_one_step_may_compare_is_refused_with_both_numbers_and_changes_nothing(
         self, ask: Ask, client: Redis, prefix: str
     ) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from api.serving.embedded import EmbeddedServer
 from api.serving.gunicorn_connection import LINGER_BYTES
 from models.tokens import Tokens
 from tests.service.processes.test_gunicorn_habits import gunicorn_alone
-from tests.support.clients import Answer
+from tests.support.clients import JSON, Answer
 from tests.support.servers.services import SLACK_SECONDS, Service, eventually, free_port, serving, workers
 from tests.support.servers.stores import fill
 from tests.support.wire import LARGE, Cut, Wire
@@ -222,18 +222,18 @@ def test_answers_that_wait_for_their_clients_are_bounded_together(
 
 
 def test_bodies_that_are_on_their_way_are_bounded_together(tmp_path: Path) -> None:
-    with serving(tmp_path, FLASKVSTORE_MAX_BODY_BYTES="100000") as service, contextlib.ExitStack() as stack:
+    with serving(tmp_path, FLASKVSTORE_MAX_HELD_BYTES="1048576") as service, contextlib.ExitStack() as stack:
         answers = []
         for _ in range(6):
             wire = stack.enter_context(Wire(service.port))
-            wire.begin("PUT", "/keys/half", {"Content-Length": "100000"})
-            wire.send(b"x" * 99_999)
+            wire.begin("PUT", "/keys", {"Content-Length": "4000000", **JSON})
+            wire.send(b" " * 3_999_999)
             wire.socket.settimeout(0.5)
             with contextlib.suppress(TimeoutError):
                 answers.append(wire.answer())
         [refused, *_] = answers
 
-        assert (refused.status, refused.code, refused.json["limit"]) == (429, "too_many_bodies", 400_000)
+        assert (refused.status, refused.code, refused.json["limit"]) == (429, "too_many_bytes", 16_777_216)
         assert refused.headers["Retry-After"] == "1"
         # Small ones are not meant.
         put(service, "small", b"x" * 10_000)
@@ -241,12 +241,24 @@ def test_bodies_that_are_on_their_way_are_bounded_together(tmp_path: Path) -> No
         eventually(lambda: asked(service, "PUT", "/keys/large", b"x" * 100_000).status == 200)
 
 
-def test_a_line_that_never_ends_is_counted_as_well(tmp_path: Path) -> None:
-    with serving(tmp_path, FLASKVSTORE_MAX_BODY_BYTES="100000") as service, Wire(service.port) as wire:
-        wire.begin("PUT", "/keys", {"Content-Type": "application/x-ndjson", "Content-Length": "1000000"})
-        wire.send(b"x" * 500_000)
+def test_a_transaction_that_may_not_hold_what_it_reads_changes_nothing(tmp_path: Path) -> None:
+    limits = {"FLASKVSTORE_MAX_BODY_BYTES": "100000", "FLASKVSTORE_MAX_HELD_BYTES": "1048576"}
+    with serving(tmp_path, **limits) as service:
+        fill(service, {str(number): "v" * 1_000_000 for number in range(3)})
 
-        assert wire.answer().code == "too_many_bodies"
+        refused = asked(service, "POST", "/keys", b'{"get": ["0", "1", "2"], "put": {"new": "1"}}', JSON)
+
+        assert (refused.status, refused.code) == (429, "too_many_bytes")
+        assert asked(service, "GET", "/keys/new").status == 404
+
+
+def test_a_line_that_never_ends_is_counted_as_well(tmp_path: Path) -> None:
+    limits = {"FLASKVSTORE_MAX_BODY_BYTES": "100000", "FLASKVSTORE_MAX_HELD_BYTES": "1048576"}
+    with serving(tmp_path, **limits) as service, Wire(service.port) as wire:
+        wire.begin("PUT", "/keys", {"Content-Type": "application/x-ndjson", "Content-Length": "4000000"})
+        wire.send(b"x" * 2_000_000)
+
+        assert wire.answer().code == "too_many_bytes"
 
 
 def test_a_stop_does_not_wait_for_clients_that_wait(tmp_path: Path) -> None:
@@ -288,9 +300,11 @@ def put(service: Service, key: str, value: bytes) -> None:
     assert asked(service, "PUT", f"/keys/{key}", value).status == 200
 
 
-def asked(service: Service, method: str, target: str, body: bytes = b"") -> Answer:
+def asked(
+    service: Service, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Answer:
     with Wire(service.port) as wire:
-        return wire.ask(method, target, body)
+        return wire.ask(method, target, body, headers)
 
 
 def ended(wire: Wire) -> None:
