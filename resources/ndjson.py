@@ -1,15 +1,15 @@
 """Export and import: one JSON object a line (https://github.com/ndjson/ndjson-spec), in bounded memory."""
 
 import codecs
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import orjson
 
 from models.entry import MAX_KEY_BYTES, Record, bytes_from_json, unique, value_to_json
-from models.errors import InvalidToken, OutcomeUnknown, RequestError, StoreError, TokensUnusable
+from models.errors import InvalidToken, OutcomeUnknown, RequestError, StoreError, TokensUnusable, TooManyKeys
 from models.store import Store
+from models.turn import Turn
 from resources.errors import InvalidBody
 from resources.parsing.body import Chunks, read_chunks
 from resources.parsing.json_body import parse_object
@@ -17,6 +17,8 @@ from resources.parsing.json_body import parse_object
 
 MAX_REPORTED = 100
 MAX_WRONG_LINES = 10_000
+# A record has seven JSON values at most; what is wrong should be told for what it is, unless it takes long to read.
+MAX_LINE_VALUES = 1_000
 # The end of the year 9999: far above it Redis could not count in milliseconds.
 MAX_EXPIRES_AT = 253_402_300_799
 LINES_A_STEP = 500
@@ -68,7 +70,7 @@ class Import:
         :raises OutcomeUnknown: the store failed; the lines before may be stored
         """
         longest = 6 * (self._store.max_value_bytes + MAX_KEY_BYTES) + 1_000  # every byte as \u00xx, and the rest
-        number, is_first = 0, True
+        number, is_first, turn = 0, True, Turn()
         for number, line in enumerate(_lines(longest), start=1):
             if line is None or line.strip():
                 if is_first:
@@ -80,6 +82,7 @@ class Import:
             self._step_bytes += longest if line is None else len(line)
             if number % LINES_A_STEP == 0 or self._step_bytes >= STEP_BYTES:
                 self._step(number)
+            turn.give_way()
         self._step(number)
         return {
             "stored": self._stored,
@@ -110,7 +113,7 @@ class Import:
             raise InvalidBody(f"The file is not whole: its last line counts {count} records, and {counted:,} came.")
 
     def _step(self, number: int) -> None:
-        """Store what has been read since the last step, and let others run."""
+        """Store what has been read since the last step, if the import may go on."""
         if self._check_token is not None:
             try:
                 self._check_token()
@@ -127,7 +130,6 @@ class Import:
                 f"{self._stored:,} records are stored."
             )
         self._step_bytes = 0
-        time.sleep(0)
 
     def _store_batch(self, number: int) -> None:
         try:
@@ -190,7 +192,7 @@ def _refuse_other_formats(line: bytes | None) -> None:
         raise InvalidBody("The body is a JSON array: send one record a line instead, as `jq -c '.[]'` writes them.")
     try:
         members = _members(line)
-    except InvalidBody as error:
+    except (InvalidBody, TooManyKeys) as error:
         raise InvalidBody(f"The body is no NDJSON, one JSON object a line. Its first line: {error}") from None
     if not members.keys() & {"key", "count"}:
         raise InvalidBody(
@@ -201,7 +203,7 @@ def _refuse_other_formats(line: bytes | None) -> None:
 def _members(line: bytes | None) -> dict[str, Any]:
     if line is None:
         raise InvalidBody("The line is too long to be a record.")
-    return unique(parse_object(line), InvalidBody)
+    return unique(parse_object(line, MAX_LINE_VALUES), InvalidBody)
 
 
 def _record(members: dict[str, Any]) -> Record:

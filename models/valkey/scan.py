@@ -3,7 +3,6 @@
 What is there from the first step to the last is never missed; see https://redis.io/docs/latest/commands/scan/.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import Generic, TypeVar
@@ -11,6 +10,7 @@ from typing import Generic, TypeVar
 from models.entry import Record
 from models.errors import CursorExpired, StoreChanged
 from models.filter import Filter
+from models.turn import Turn
 from models.valkey.backend import Backend, Server, Topology
 from models.valkey.connection import read
 from models.valkey.redis_errors import CHANGED
@@ -23,8 +23,6 @@ Item = TypeVar("Item")
 # little gives short pages, not slow ones.
 SCAN_COUNT = 700
 MAX_SCANS_PER_PAGE = 100
-# How many names are compared with a filter before others may run.
-MATCHED_AT_A_TIME = 50
 
 # About how many bytes of values are read and held at a time, and how many at most, unless one value is larger.
 BATCH_BYTES = 1024 * 1024
@@ -189,17 +187,15 @@ class Scan:
         if self.meets_counters:
             names = [name for name in names if not name.startswith(HITS_PREFIX)]
         if pattern.is_shortened:
-            names = self._matching(names, pattern)
+            names = list(self._matching(names, pattern))
         return int(next_position), names
 
-    def _matching(self, names: Sequence[bytes], pattern: Filter) -> list[bytes]:
-        """Return the names that match, and let others run meanwhile."""
-        start = len(self._prefix)
-        matching: list[bytes] = []
-        for first in range(0, len(names), MATCHED_AT_A_TIME):
-            matching += [name for name in names[first : first + MATCHED_AT_A_TIME] if pattern.matches(name[start:])]
-            time.sleep(0)
-        return matching
+    def _matching(self, names: Sequence[bytes], pattern: Filter) -> Iterator[bytes]:
+        start, turn = len(self._prefix), Turn()
+        for name in names:
+            if pattern.matches(name[start:]):
+                yield name
+            turn.give_way()
 
     def _check(self, topology: Topology) -> None:
         """Check that no key has moved meanwhile to a server that was done already."""

@@ -62,14 +62,15 @@ def unsupported(*media_types: str) -> UnsupportedBody:
     return UnsupportedBody(f"The body's Content-Type is {given}: it must be {' or '.join(media_types)}, in UTF-8.")
 
 
-def parse_object(text: bytes) -> list[tuple[str, Any]]:
+def parse_object(text: bytes, max_values: int = MAX_VALUES) -> list[tuple[str, Any]]:
     """Return the members of a JSON object in their order, a name that comes twice included.
 
     :param text: JSON in UTF-8
-    :raises TooManyKeys: it has more values than anything that is read here
+    :param max_values: how many values it may have, those within others included
+    :raises TooManyKeys: it has more values than that
     :raises InvalidBody: it is not an object, or an object within it names a member twice
     """
-    _check_count(text)
+    _check_count(text, max_values)
     repeated: list[Repeated] = []
 
     def named(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Repeated:
@@ -88,13 +89,13 @@ def parse_object(text: bytes) -> list[tuple[str, Any]]:
     return parsed if isinstance(parsed, Repeated) else list(parsed.items())
 
 
-def _check_count(text: bytes) -> None:
+def _check_count(text: bytes, max_values: int) -> None:
     """Refuse a text with too many values before it is parsed."""
     # Counted in the quick way first, which also counts what stands in strings.
-    if sum(map(text.count, (b"[", b"{", b","))) <= MAX_VALUES:
+    if len(text) <= max_values or sum(map(text.count, (b"[", b"{", b","))) <= max_values:
         return
-    if any(True for _ in islice(_TO_NEXT_VALUE.finditer(text), MAX_VALUES + 1, None)):
-        raise TooManyKeys(f"The body has too many JSON values: at most {MAX_VALUES:,} are allowed.", limit=MAX_VALUES)
+    if any(True for _ in islice(_TO_NEXT_VALUE.finditer(text), max_values + 1, None)):
+        raise TooManyKeys(f"There are too many JSON values: at most {max_values:,} are allowed.", limit=max_values)
 
 
 def _is_utf8(charset: str) -> bool:

@@ -121,6 +121,7 @@ class TestImporting:
             b'"a"',
             b"\xff",
             b"[" * 5_000,
+            b'{"key": "a", "value": [' + b"[]," * 1_000 + b"[]]}",
             {},
             {"key": "a"},
             {"value": "a"},
@@ -200,10 +201,11 @@ class TestImporting:
             gzip.compress(b'{"key": "a", "value": "1"}'),
             b'{\n"key": "a", "value": "1"}\n{"key": "a", "value": "1"}',
             b'{"a": "1"}\n{"key": "a", "value": "1"}',
+            b"{" + b",".join(b'"%d": "1"' % number for number in range(2_000)) + b"}",
             b'key,value\n{"key": "a", "value": "1"}',
             '{"key": "a", "value": "1"}'.encode("utf-16"),
         ],
-        ids=["array", "array after blanks", "gzip", "pretty", "pairs", "csv", "utf-16"],
+        ids=["array", "array after blanks", "gzip", "pretty", "pairs", "many pairs", "csv", "utf-16"],
     )
     def test_a_file_in_another_format_is_refused_and_nothing_is_stored(
         self, ask: Ask, client: Redis, body: bytes
