@@ -5,9 +5,9 @@ The rules are those of RFC 3986 section 2.1 and, for names and values, of applic
 """
 
 import re
-from urllib.parse import unquote_to_bytes
+from binascii import a2b_qp
 
-from models.errors import TooManyKeys, quoted
+from models.errors import SHOWN_CHARACTERS, TooManyKeys, quoted
 from models.store import MAX_PAIRS
 from resources.errors import InvalidEncoding
 
@@ -60,8 +60,11 @@ def _pair(part: bytes) -> tuple[str, str]:
 
 
 def _decoded(encoded: bytes) -> str:
+    """Return what percent-encoding that is not malformed stands for."""
     try:
-        return unquote_to_bytes(encoded).decode()
+        # As quoted-printable, which is the same with another sign: urllib.parse needs eighty times the memory of the
+        # text, and for 16 MiB seconds.
+        return a2b_qp(encoded.replace(b"=", b"=3D").replace(b"%", b"=")).decode()
     except UnicodeDecodeError as error:
         raise InvalidEncoding(
             f"{_shown(encoded)} is not UTF-8 at byte {error.start} of what it encodes. For bytes that are not UTF-8 "
@@ -71,4 +74,4 @@ def _decoded(encoded: bytes) -> str:
 
 
 def _shown(encoded: bytes) -> str:
-    return quoted(encoded.decode("ascii", errors="backslashreplace"))
+    return quoted(encoded[: SHOWN_CHARACTERS + 1].decode("ascii", errors="backslashreplace"))

@@ -2,8 +2,11 @@
 
 import tracemalloc
 from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.errors import TooManyKeys
 from models.store import MAX_PAIRS
@@ -43,6 +46,27 @@ def test_too_many_are_refused_without_the_memory_for_them(
         tracemalloc.stop()
 
     assert peak_bytes < SPARE_BYTES
+
+
+def test_a_value_of_percent_encoding_alone_takes_the_memory_of_its_text() -> None:
+    body = b"a=" + b"%C3%BC" * (LARGEST_BYTES // 6)
+    tracemalloc.start()
+    try:
+        [(name, value)] = parse_pairs(body)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (name, value) == ("a", "ü" * (LARGEST_BYTES // 6))
+    assert peak_bytes < 4 * LARGEST_BYTES
+
+
+@given(st.binary(max_size=20), st.text("=_ +&%\\\t~ü\r\n0aF", max_size=10))
+def test_what_is_encoded_comes_back(encoded: bytes, text: str) -> None:
+    plain = encoded.decode(errors="replace") + text
+
+    assert parse_pairs(b"%3D=" + quote(plain, safe="=_/~").encode()) == [("=", plain)]
+    assert parse_pairs(f"{quote_plus(plain)}=".encode()) == [(plain, "")]
 
 
 @pytest.mark.parametrize(
