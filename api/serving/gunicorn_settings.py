@@ -7,10 +7,12 @@ import logging
 import resource
 import signal
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from api import LOGGER
 from api.serving.gunicorn_log import ServerLog, log_exception
+from api.serving.subprocesses import end_with_parent
 from api.settings import variable_name
 from api.startup import settings_for_wsgi_server
 from api.telemetry.logs import logging_config
@@ -62,8 +64,34 @@ logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
 logconfig_dict["loggers"]["gunicorn.error"]["propagate"] = True
 
 
-def on_starting(_arbiter: object) -> None:
-    """Allow as many open files as there may be connections."""
+class SignalQueue(SimpleQueue[int]):
+    """The signals that Gunicorn's parent has still to handle, with one SIGHUP at most: a stop waits behind each."""
+
+    has_reload = False
+
+    def put_nowait(self, item: int) -> None:
+        """Add a signal."""
+        if item == signal.SIGHUP:
+            if self.has_reload:
+                return
+            self.has_reload = True
+        super().put_nowait(item)
+
+
+def on_reload(arbiter: Any) -> None:
+    """Take the next SIGHUP.
+
+    :param arbiter: Gunicorn's parent, which has read its settings anew
+    """
+    arbiter.SIG_QUEUE.has_reload = False
+
+
+def on_starting(arbiter: Any) -> None:
+    """Allow as many open files as there may be connections.
+
+    :param arbiter: Gunicorn's parent, which handles no signals yet
+    """
+    arbiter.SIG_QUEUE = SignalQueue()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + _settings.store_connections + OTHER_FILES
     if soft < wanted:
@@ -106,9 +134,11 @@ def post_worker_init(worker: Any) -> None:
 
 
 def post_fork(_arbiter: object, _worker: object) -> None:
-    """Let SIGTERM end a worker that is still starting.
+    """Let SIGTERM end a worker that is still starting, and the end of its parent every worker.
 
     The handlers inherited from Gunicorn's parent would lose the signal until the worker has its own: a stop or a reload
     in that moment would wait half a minute for the worker.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Without its parent it would hold the port for another second.
+    end_with_parent(signal.SIGKILL)

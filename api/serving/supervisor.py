@@ -63,6 +63,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
                 cwd=ROOT,
                 env=environ,
                 inherit=[listener.socket.fileno()],
+                # Without waiting for clients, whose requests would keep the port from the next start.
+                death_signal=signal.SIGQUIT,
             )
             while server.poll() is None and not signal.sigpending() & STOPS:
                 if answers(listener.address):

@@ -1,6 +1,7 @@
 """The end of `flaskvstore serve`: by a signal, under load, and by the death of one of its processes."""
 
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support.clients import Answer
-from tests.support.servers.services import Service, ask, eventually, gone, kill, serving, workers
+from tests.support.servers.services import SLACK_SECONDS, Service, ask, eventually, gone, kill, serving, workers
 from tests.support.servers.stores import fill
 from tests.support.wire import LARGE, Wire
 
@@ -106,6 +107,19 @@ def test_a_killed_service_takes_its_processes_along_and_keeps_the_data(tmp_path:
             assert ask(next_service, "GET", "/keys/a").json == {"a": "1"}
 
         eventually(lambda: gone(processes))
+
+
+@pytest.mark.parametrize("killed", ["serve", "gunicorn"])
+@pytest.mark.gunicorn("a worker of Granian lives until its clients have gone")
+def test_a_killed_parent_frees_the_port_at_once(tmp_path: Path, killed: str) -> None:
+    with serving(tmp_path) as service, Wire(service.port, receive_buffer_bytes=4096) as reader:
+        fill(service, LARGE)
+        reader.begin("GET", "/keys", {})
+        reader.head()
+
+        os.kill(service.process.pid if killed == "serve" else service.children()["gunicorn"], signal.SIGKILL)
+
+        eventually(lambda: not connects(service.port), SLACK_SECONDS)
 
 
 def test_a_killed_gunicorn_ends_the_service_with_an_error(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Workers that die and that are replaced, and how many files they may open."""
 
+import contextlib
+import os
 import resource
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from tests.support.servers.services import (
     worker_of,
     workers,
 )
+from tests.support.wire import Wire
 
 
 CLOSES_AT_RELOAD = "Granian may close a connection that it has just taken when it replaces a worker"
@@ -81,8 +85,36 @@ class TestWorkers:
 
             assert all(client.result() > 1 for client in clients)
 
+    @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
+    def test_a_stop_does_not_wait_behind_many_reloads(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as service:
+            gunicorn = service.children()["gunicorn"]
+            for _ in range(20):
+                os.kill(gunicorn, signal.SIGHUP)
+                time.sleep(0.05)
+
+            started = time.monotonic()
+            assert service.stop() == 0
+            # One reload takes about two seconds.
+            assert time.monotonic() - started < 12
+
 
 class TestFiles:
+    @pytest.mark.gunicorn("Granian has a log of its own")
+    def test_a_worker_without_files_to_open_says_so_in_json_and_goes_on(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as service:
+            [worker] = workers(service)
+            process = psutil.Process(worker)
+            before = process.rlimit(psutil.RLIMIT_NOFILE)
+            process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 5, before[1]))
+            with contextlib.ExitStack() as stack:
+                for _ in range(20):
+                    stack.enter_context(Wire(service.port))
+                eventually(lambda: any("Too many open files" in line.get("exception", "") for line in service.lines()))
+            process.rlimit(psutil.RLIMIT_NOFILE, before)
+
+            eventually(lambda: ready(service))
+
     def test_a_worker_may_open_as_many_as_it_takes_connections(self, tmp_path: Path) -> None:
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
