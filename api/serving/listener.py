@@ -83,7 +83,9 @@ class Listener:
         elif sys.platform == "linux":
             program = ctypes.create_string_buffer(_NO_NEW_CONNECTION, len(_NO_NEW_CONNECTION))
             header = struct.pack("HP", len(_NO_NEW_CONNECTION) // 8, ctypes.addressof(program))
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
+            # Some containers forbid it. Then a client that comes in the last moment can be reset.
+            with suppress(PermissionError):
+                self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
             deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
             while waiting(self.socket) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)

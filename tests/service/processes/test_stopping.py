@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from api.serving.listener import Listener
+from models.address import Address
 from tests.support.clients import Answer
 from tests.support.servers.services import SLACK_SECONDS, Service, ask, eventually, gone, kill, serving, workers
 from tests.support.servers.stores import fill
 from tests.support.wire import LARGE, Wire
+
+
+# See socket(7).
+SO_LOCK_FILTER = 44
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -45,6 +52,15 @@ def test_requests_in_flight_are_finished_before_the_valkey_is_stopped(tmp_path: 
         fill(service, LARGE)
         read_while_it_stops(service)
         assert service.process.wait(30) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel is told to let nobody in")
+def test_where_the_kernel_does_not_take_the_filter_the_stop_goes_on() -> None:
+    with Listener(Address("127.0.0.1", 0), {}, to_everybody=False) as listener:
+        # As some containers refuse it.
+        listener.socket.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+
+        listener.drain()
 
 
 @pytest.mark.gunicorn("a worker of Granian lives until its clients have gone")
