@@ -162,6 +162,13 @@ class TestImage:
 
             assert stopped.inspect(".State.ExitCode") == 0
 
+    def test_an_embedded_valkey_keeps_to_the_memory_of_its_container(self) -> None:
+        serve = ("timeout", "--preserve-status", "15", "flaskvstore", "serve", "--open", "--data-dir=/tmp/data")
+
+        log = engine("run", "--rm", "--memory=300m", *LOCKED_DOWN, "flaskvstore", *serve)
+
+        assert "(embedded Valkey, up to 100 MiB)" in log
+
     def test_without_a_store_it_says_what_to_set(self) -> None:
         ended = subprocess.run([ENGINE, "run", "--rm", "flaskvstore"], capture_output=True, check=False, timeout=60)
 
