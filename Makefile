@@ -11,7 +11,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The tests that run on every kind of server.
-CONTRACT := $(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
+CONTRACT := $(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
 .PHONY: help run setup check format test coverage compat compat-scaled clients granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
 
@@ -57,7 +57,7 @@ granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
 		$(addprefix tests/service/processes/test_,starting.py stopping.py workers.py gunicorn_alone.py) \
 		$(addprefix tests/service/test_,http.py metrics.py) \
-		$(addprefix tests/contract/test_,keys.py items.py transactions.py ndjson.py)
+		$(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py)
 
 proxies: .venv/dev.stamp ## Run the contract through nginx, Apache httpd, HAProxy, Caddy and Varnish, as docs/proxies.md sets them up
 	$(BIN)/python -m pytest -m proxies tests/service/test_proxies.py

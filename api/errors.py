@@ -16,10 +16,11 @@ from models import errors
 from models.errors import quoted
 from resources import errors as http
 from resources.extensions import REQUEST_ID
+from resources.media_types import PROBLEM
 from resources.responses import BytesResponse
 
 
-PROBLEM_JSON = "application/problem+json"
+PROBLEM_JSON = PROBLEM
 RETRY_AFTER_SECONDS = 1
 
 log = logging.getLogger(f"{LOGGER}.errors")
@@ -78,6 +79,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     http.UnsupportedTransferCoding: Problem(501, "unsupported_transfer_coding", "Unsupported transfer coding"),
     http.UnsupportedBody: Problem(415, "unsupported_media_type", "Unsupported media type"),
+    # Its Content-Range has the size of the value.
+    http.RangeNotSatisfiable: Problem(416, "range_not_satisfiable", "Range not satisfiable"),
     # Its Retry-After is the end of the window, which `api/policy/rate_limit.py` knows.
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
     http.TooManyBytes: Problem(429, "too_many_bytes", "Too many bytes", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
@@ -129,6 +132,7 @@ def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
     :param unavailable_status: the status when the store cannot do what it should
     """
     app.register_error_handler(errors.RequestError, request_error)
+    app.register_error_handler(http.RangeNotSatisfiable, range_not_satisfiable)
     for fault in (errors.StoreError, errors.TokensUnusable):
         app.register_error_handler(fault, partial(service_fault, unavailable_status=unavailable_status))
     app.register_error_handler(NotFound, not_found)
@@ -140,6 +144,13 @@ def register_error_handlers(app: Flask, *, unavailable_status: int) -> None:
 def request_error(error: errors.RequestError) -> BytesResponse:
     """Answer an error of the client."""
     return problem_response(PROBLEMS[type(error)], str(error), **error.members)
+
+
+def range_not_satisfiable(error: http.RangeNotSatisfiable) -> BytesResponse:
+    """Answer a range beyond the end of a value."""
+    response = request_error(error)
+    response.headers.add("Content-Range", f"bytes */{error.members['limit']}")
+    return response
 
 
 def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailable_status: int) -> BytesResponse:

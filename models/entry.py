@@ -45,6 +45,39 @@ class Value(NamedTuple):
     content: bytes
     expire_in: int | None
 
+    def part(self, start: int, end: int) -> "Part":
+        """Return some of its bytes.
+
+        :param start: the position of the first one; below 0 from the end
+        :param end: the position of the last one; -1 for the end
+        """
+        first = first_position(start, len(self.content))
+        content = self.content[first : None if end == -1 else end + 1]
+        return Part(content, first, len(self.content), self.expire_in)
+
+
+class Part(NamedTuple):
+    """A part of what a key holds.
+
+    :param content: its bytes; none if it begins beyond the end
+    :param first: the position of the first one
+    :param size: the number of bytes of the whole value
+    :param expire_in: seconds until the key expires; None for never
+    """
+
+    content: bytes
+    first: int
+    size: int
+    expire_in: int | None
+
+
+def first_position(start: int, size: int) -> int:
+    """Return a position that may be counted from the end, which is below 0, from the start.
+
+    :param size: the number of bytes
+    """
+    return start if start >= 0 else max(0, size + start)
+
 
 def key_bytes(key: str) -> bytes:
     """Return the bytes of a key.

@@ -116,7 +116,7 @@ RECORDS = SchemaModel(
 )
 
 TEXT_OF_A_VALUE = {"type": "string", "examples": ["a value"]}
-BYTES_OF_A_VALUE = {"type": "string", "format": "binary"}
+BYTES_OF_A_VALUE = SchemaModel("Bytes", {"type": "string", "format": "binary", "description": "The bytes of a value."})
 
 WRONG_LINE = SchemaModel("WrongLine", _record(line={**_COUNT, "minimum": 1}, detail={"type": "string"}))
 
@@ -252,6 +252,7 @@ MODELS = (
         VALUE,
         ENCODED,
         RECORDS,
+        BYTES_OF_A_VALUE,
         RECORD,
         END,
         CHANGE,

@@ -7,7 +7,16 @@ from itertools import chain
 from typing import Self
 
 from models.change import ABSENT, UNCONDITIONAL, Change, Condition, Outcome, Transaction
-from models.entry import MAX_KEY_BYTES, Record, Value, check_key_size, check_value_size, key_bytes
+from models.entry import (
+    MAX_KEY_BYTES,
+    Part,
+    Record,
+    Value,
+    check_key_size,
+    check_value_size,
+    first_position,
+    key_bytes,
+)
 from models.errors import (
     InvalidKey,
     KeyNotFound,
@@ -81,6 +90,21 @@ class Store:
         if content is None:
             raise KeyNotFound(key)
         return Value(content, _seconds(expires_in_ms))
+
+    def get_part(self, key: str, start: int, end: int) -> Part:
+        """Read some bytes of one key's value, without the others.
+
+        :param start: the position of the first one; below 0 from the end
+        :param end: the position of the last one; -1 for the end
+        :raises InvalidKey: it cannot be a key
+        :raises KeyNotFound: it does not exist
+        :raises WrongType: it holds something else than a string
+        """
+        found = read(self._backend.execute, *scripts.get_part(self._name(key), start, end))
+        if found is None:
+            raise KeyNotFound(key)
+        content, size, expires_in_ms = found
+        return Part(content, first_position(start, size), size, _seconds(expires_in_ms))
 
     def put_one(
         self, key: str, value: bytes, *, expire_in: int | None = None, condition: Condition = UNCONDITIONAL

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flask_restx import Namespace, SchemaModel
 
-from models.schema import PROBLEM, ref
+from models.schema import BYTES_OF_A_VALUE, PROBLEM, ref
 from resources.media_types import JSON
 from resources.parsing.conditions import MATCH, NONE_MATCH, PATTERNS
 
@@ -17,6 +17,7 @@ Content = Mapping[str, SchemaModel | Mapping[str, Any]]
 Headers = dict[str, dict[str, Any]]
 
 NOT_MODIFIED = "The client has this value already: If-None-Match names it."
+PARTIAL = "The bytes that the header Range asks for. An ETag only if the request names one."
 STATUS_DESCRIPTIONS = {
     400: "The request is wrong: the detail says what came and what was expected. Nothing was changed.",
     401: "The service has tokens, and the request has none, or one that is not known.",
@@ -31,6 +32,7 @@ STATUS_DESCRIPTIONS = {
     "Nothing was changed.",
     414: "The request line is above 8,190 bytes. Nothing was changed.",
     415: "The body's media type or its Content-Encoding is not one that is read here. Nothing was changed.",
+    416: "The range begins beyond the end of the value.",
     429: "The client sends more requests than it may, or the worker has as many long lists or bytes as it may.",
     431: "The header fields are too many or too large. Nothing was changed.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
@@ -62,6 +64,9 @@ RETRY_AFTER: Headers = {
     "Retry-After": {"description": "Seconds, if it helps to wait.", "type": "integer", "minimum": 1}
 }
 CHALLENGE: Headers = {"WWW-Authenticate": {"description": "What is wrong with the token (RFC 6750).", "type": "string"}}
+CONTENT_RANGE: Headers = {
+    "Content-Range": {"description": "Which bytes of how many there are (RFC 9110 section 14.4).", "type": "string"}
+}
 REQUEST_ID: Headers = {"X-Request-Id": {"description": "Names the request in the log.", "type": "string"}}
 
 
@@ -95,7 +100,7 @@ def answers(
     :param ns: the namespace of its resource
     :param content: the body of its success; empty if there is none
     :param description: what a success means
-    :param problems: the status of each way to fail, and 304
+    :param problems: the status of each way to fail, 206 and 304
     :param headers: the headers of a success, beside the request id
     """
     model = next(iter(content.values()), None)
@@ -104,6 +109,9 @@ def answers(
     for status in sorted(problems):
         if status == HTTPStatus.NOT_MODIFIED:
             responses[status] = (NOT_MODIFIED, None, of_success)
+        elif status == HTTPStatus.PARTIAL_CONTENT:
+            of_part = {**of_success["headers"], **CONTENT_RANGE}
+            responses[status] = (PARTIAL, BYTES_OF_A_VALUE, {"headers": of_part})
         else:
             problem = PROBLEM if content else None
             responses[status] = (STATUS_DESCRIPTIONS[status], problem, {"headers": problem_headers(status)})
@@ -136,5 +144,6 @@ def problem_headers(status: int) -> Headers:
     return {
         **REQUEST_ID,
         **(CHALLENGE if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} else {}),
+        **(CONTENT_RANGE if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE else {}),
         **(RETRY_AFTER if is_passing else {}),
     }

@@ -89,6 +89,16 @@ class NotAcceptable(RequestError):
     """No representation fits the header Accept."""
 
 
+class RangeNotSatisfiable(RequestError):
+    """A range begins beyond the end of the value.
+
+    :param size: the number of bytes of the value
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The range begins beyond the end of the value, which has {size:,} bytes.", limit=size)
+
+
 class MissingToken(RequestError):
     """A request for keys has no token."""
 

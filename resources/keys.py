@@ -1,5 +1,6 @@
-"""`/keys`, the collection of all keys, and `/keys/{key}`, one of them."""
+"""`/keys`, the collection of all keys, `/keys/{key}`, one of them, and `/values/{key}`, the same as plain bytes."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import urlencode
 
@@ -27,7 +28,7 @@ from resources.base import KeyResource
 from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, Headers, body, key_answers
 from resources.errors import FilterRequired
 from resources.held import hold
-from resources.media_types import ANY, BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
+from resources.media_types import ANY, BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT, VALUE_TYPES
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_value
 from resources.parsing.conditions import (
@@ -51,8 +52,9 @@ from resources.parsing.parameters import (
     parse_query,
 )
 from resources.parsing.patch import read_patch
+from resources.parsing.ranges import has_if_range, read_range
 from resources.parsing.transaction import read_transaction, scopes_of
-from resources.representations import negotiate, represent
+from resources.representations import negotiate, represent, represent_part
 from resources.responses import BytesResponse, cached, json_response, list_response, object_chunks
 
 
@@ -71,6 +73,7 @@ ETAG: Headers = {"ETag": {"description": "Stands for the value (RFC 9110).", "ty
 OF_AN_ITEM: Headers = {
     **ETAG,
     "Expire-In": {"description": "Seconds until the key expires, if it does.", "type": "integer", "minimum": 0},
+    "Accept-Ranges": {"description": "`bytes`, where bytes are sent.", "type": "string"},
 }
 KEY = {
     "description": f"Any UTF-8 of 1 to {MAX_KEY_BYTES:,} bytes. In a URL, percent-encode what it cannot hold (this "
@@ -90,7 +93,8 @@ PAIRS_IN_QUERY = {
 }
 LINES = dict.fromkeys(NDJSON_TYPES, RECORDS)
 # How one key is shown.
-SHOWN = {JSON: ENTRIES, BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE}
+SHOWN_AS_BYTES = {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE}
+SHOWN = {JSON: ENTRIES, **SHOWN_AS_BYTES}
 VALUE_BODY = {
     "in": "body",
     "required": False,
@@ -217,21 +221,28 @@ class KeyItem(KeyResource):
     }
     # The bytes of a PUT may have any media type, but for one that wraps them.
     bodies: ClassVar = {
-        "PUT": {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE, ANY: {}},
+        "PUT": {**SHOWN_AS_BYTES, ANY: {}},
         "PATCH": dict.fromkeys(PATCH_TYPES, CHANGE),
     }
+    #: How it is shown; the first one where the client does not care.
+    media_types: ClassVar[Sequence[str]] = ITEM_TYPES
 
     @ns.doc("get_key", params=CONDITIONS)
-    @key_answers(ns, SHOWN, "The entry, or the value alone.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
+    @key_answers(ns, SHOWN, "The entry, or the value alone.", 206, 304, 404, 406, 409, 412, 416, headers=OF_AN_ITEM)
     def get(self, key: str) -> BytesResponse:
         """Read one key.
 
-        With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes.
+        With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes, or with `Range` some of
+        them.
         """
         parse_query()
-        media_type = negotiate(*ITEM_TYPES)
+        media_type = negotiate(*self.media_types)
         condition = read_condition(media_type)
-        return represent(key, self.store.get(key), media_type, condition)
+        wanted = None if media_type == JSON else read_range()
+        if wanted is None or condition != UNCONDITIONAL or has_if_range():
+            return represent(key, self.store.get(key), media_type, condition, wanted)
+        # What names no entity tag does not need the digest of the whole value.
+        return represent_part(self.store.get_part(key, *wanted), media_type)
 
     @ns.doc("has_key", params=CONDITIONS)
     @key_answers(ns, {}, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
@@ -265,7 +276,7 @@ class KeyItem(KeyResource):
         otherwise; with `keep_expiry` they set one only if the key has none.
         """
         parse_query()
-        media_type, condition = negotiate(*ITEM_TYPES), read_condition()
+        media_type, condition = negotiate(*self.media_types), read_condition()
         return represent(key, self.store.patch(key, read_patch(key), condition=condition), media_type, UNCONDITIONAL)
 
     @ns.doc("delete_key", params=CONDITIONS)
@@ -285,6 +296,55 @@ class KeyItem(KeyResource):
         if condition.compares:
             self.require(READ)
         return condition
+
+
+@ns.route("/values/<key:key>")
+@ns.doc(params={"key": KEY})
+class ValueItem(KeyItem):
+    """One key, as :class:`KeyItem`, for clients that speak plain HTTP: its value is bytes where they do not care."""
+
+    # Generated clients would ask for JSON if it was declared here too.
+    media_types: ClassVar = (*VALUE_TYPES, JSON)
+
+    @ns.doc("get_value", params=CONDITIONS)
+    @key_answers(ns, SHOWN_AS_BYTES, "The value.", 206, 304, 404, 406, 409, 412, 416, headers=OF_AN_ITEM)
+    def get(self, key: str) -> BytesResponse:
+        """Read the bytes of one key, or with `Range` some of them.
+
+        With `Accept: application/json` the answer is that of `/keys/{key}`.
+        """
+        response: BytesResponse = super().get(key)
+        return response
+
+    @ns.doc("has_value", params=CONDITIONS)
+    @key_answers(ns, {}, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
+    def head(self, key: str) -> BytesResponse:
+        """Check whether a key exists; Content-Length is the size of its value."""
+        response: BytesResponse = super().head(key)
+        return response
+
+    @ns.doc("put_value", params={"value": VALUE_BODY, **documented(EXPIRE_IN), **CONDITIONS})
+    @key_answers(ns, {JSON: STORED}, "It is written.", 408, 409, 412, 413, 415, 501, headers=ETAG)
+    def put(self, key: str) -> BytesResponse:
+        """Store one key: the bytes of the body are its value."""
+        response: BytesResponse = super().put(key)
+        return response
+
+    @ns.doc("change_value", params={"change": body(CHANGE, "The change."), **CONDITIONS})
+    @key_answers(
+        ns, SHOWN_AS_BYTES, "The value as it is now.", 404, 406, 408, 409, 412, 413, 415, 501, headers=OF_AN_ITEM
+    )
+    def patch(self, key: str) -> BytesResponse:
+        """Change one key: increment it, append to it, or set or remove its expiry."""
+        response: BytesResponse = super().patch(key)
+        return response
+
+    @ns.doc("delete_value", params=CONDITIONS)
+    @key_answers(ns, {JSON: DELETED}, "It is deleted.", 404, 409, 412)
+    def delete(self, key: str) -> BytesResponse:
+        """Delete one key."""
+        response: BytesResponse = super().delete(key)
+        return response
 
 
 def _link(text: str, *, values: bool, limit: int, cursor: int) -> str:

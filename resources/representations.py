@@ -9,11 +9,12 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from models.change import Condition, tag_of
-from models.entry import Value, value_to_json
+from models.entry import Part, Value, value_to_json
 from models.errors import PreconditionFailed, quoted
-from resources.errors import NotAcceptable
-from resources.media_types import JSON
+from resources.errors import NotAcceptable, RangeNotSatisfiable
+from resources.media_types import JSON, PROBLEM
 from resources.parsing.conditions import entity_tag
+from resources.parsing.ranges import ByteRange, is_range_for
 from resources.responses import BytesResponse, cached, json_response
 
 
@@ -46,23 +47,38 @@ def negotiate(*offered: str) -> str:
     return best
 
 
-def represent(key: str, value: Value, media_type: str, condition: Condition) -> BytesResponse:
+def represent(
+    key: str, value: Value, media_type: str, condition: Condition, wanted: ByteRange | None = None
+) -> BytesResponse:
     """Return the response that shows a key, or 304.
 
     :param condition: that of a GET or HEAD
-    :raises PreconditionFailed: the value does not match it
+    :param wanted: the range to show if the current request wants it of this value; None for all of it
+    :raises PreconditionFailed: the value does not match the condition
+    :raises RangeNotSatisfiable: the range begins beyond its end
     """
     tag = tag_of(value.content)
     if not condition._replace(none_match=None).holds(tag):
         raise PreconditionFailed([key])
-    if condition.holds(tag):
-        response = _whole(key, value.content, media_type)
-    else:
+    if not condition.holds(tag):
         response = BytesResponse(status=HTTPStatus.NOT_MODIFIED)
-    cached(response).headers.add("ETag", entity_tag(tag, json=media_type == JSON))
-    if value.expire_in is not None:
-        response.headers.add("Expire-In", str(value.expire_in))
-    return response
+    elif wanted is not None and is_range_for(tag):
+        response = _part(value.part(*wanted), media_type)
+    else:
+        response = _whole(key, value.content, media_type)
+    response.headers.add("ETag", entity_tag(tag, json=media_type == JSON))
+    return _finished(response, value.expire_in)
+
+
+def represent_part(part: Part, media_type: str) -> BytesResponse:
+    """Return the response that shows a part of a value; with an entity tag only if it is all of it.
+
+    :raises RangeNotSatisfiable: it begins beyond the end
+    """
+    response = _part(part, media_type)
+    if len(part.content) == part.size:
+        response.headers.add("ETag", entity_tag(tag_of(part.content), json=False))
+    return _finished(response, part.expire_in)
 
 
 @lru_cache
@@ -73,6 +89,9 @@ def _best(accept: str, offered: tuple[str, ...]) -> str | None:
     # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
     named = parse_accept_header(accept, MIMEAccept)
     accepted = MIMEAccept([(media_type.partition(";")[0], quality) for media_type, quality in named])
+    if list(accepted.values()) == [PROBLEM]:
+        # Generated clients name the type of errors alone; of a success it says nothing.
+        return offered[0]
     best = max(offered, key=accepted.quality)
     return best if accepted.quality(best) else None
 
@@ -80,7 +99,30 @@ def _best(accept: str, offered: tuple[str, ...]) -> str | None:
 def _whole(key: str, content: bytes, media_type: str) -> BytesResponse:
     if media_type == JSON:
         return json_response({key: value_to_json(content)})
-    response = BytesResponse(content, content_type=media_type)
+    return _bytes(content, media_type)
+
+
+def _part(part: Part, media_type: str) -> BytesResponse:
+    if not part.size:
+        # Without a byte there is no range: clients that always ask for one get all there is.
+        return _bytes(b"", media_type)
+    if not part.content:
+        raise RangeNotSatisfiable(part.size)
+    response = _bytes(part.content, media_type, HTTPStatus.PARTIAL_CONTENT)
+    last = part.first + len(part.content) - 1
+    response.headers.add("Content-Range", f"bytes {part.first}-{last}/{part.size}")
+    return response
+
+
+def _bytes(content: bytes, media_type: str, status: int = HTTPStatus.OK) -> BytesResponse:
+    response = BytesResponse(content, status, media_type)
+    response.headers.add("Accept-Ranges", "bytes")
     # The bytes are anybody's: a browser must not run them.
     response.headers.add("Content-Security-Policy", "sandbox")
     return response
+
+
+def _finished(response: BytesResponse, expire_in: int | None) -> BytesResponse:
+    if expire_in is not None:
+        response.headers.add("Expire-In", str(expire_in))
+    return cached(response)

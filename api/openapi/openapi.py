@@ -1,11 +1,13 @@
 """OpenAPI 3.1: everything that the declarations say."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from api.errors import PROBLEM_JSON, codes_of, example_of
 from models.schema import MODELS, PROBLEM, ref
 from resources.declarations import STATUS_DESCRIPTIONS, content_of, problem_headers
+from resources.media_types import VALUE_TYPES
 
 
 SECURITY_SCHEMES = {
@@ -71,12 +73,15 @@ def _operation(item: Mapping[str, Any], method: str, resource: type[Any]) -> dic
             operation["x-codegen-request-body-name"] = body["name"]
     operation["responses"] = {
         status: {"$ref": f"#/components/responses/{_problem(status)}"}
-        if "schema" in response and status != "200"
+        if "schema" in response and int(status) >= HTTPStatus.BAD_REQUEST
         else _answer(response)
         for status, response in made["responses"].items()
     }
     if method != "head":
-        operation["responses"]["200"]["content"] = getattr(resource, method).__apidoc__["content"]
+        content = getattr(resource, method).__apidoc__["content"]
+        operation["responses"]["200"]["content"] = content
+        if "206" in operation["responses"]:
+            operation["responses"]["206"]["content"] = {each: content[each] for each in VALUE_TYPES}
     return operation
 
 

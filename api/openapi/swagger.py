@@ -5,6 +5,7 @@ all media types of a body. So a value that is sent is text there, and one that i
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from api.errors import PROBLEM_JSON, example_of
@@ -92,7 +93,7 @@ def _operation(made: Mapping[str, Any], bodies: Mapping[str, Any] | None) -> dic
 
 def _response(status: str, made: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a response, with an example if it is an error: Flask-RESTX cannot declare one."""
-    if status == "200" or "schema" not in made:
+    if int(status) < HTTPStatus.BAD_REQUEST or "schema" not in made:
         return made
     example = example_of(int(status))
     # Pages show the example of the media type that is chosen there, which is that of a success.

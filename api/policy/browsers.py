@@ -28,9 +28,20 @@ DEFAULTS = {
     "Cache-Control": "no-store",
 }
 CORS_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
-SENT_HEADERS = ("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id")
+SENT_HEADERS = (
+    *("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Range", "X-Request-Id"),
+)
 READ_HEADERS = (
-    *("ETag", "Expire-In", "Link", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+    *(
+        "Accept-Ranges",
+        "Content-Range",
+        "ETag",
+        "Expire-In",
+        "Link",
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+    ),
     *("Retry-After", "Total-Count", "WWW-Authenticate", "X-Request-Id"),
 )
 MAX_AGE_SECONDS = 600

@@ -62,6 +62,7 @@ class MeasuredStore(Store):
     """A store whose operations are measured."""
 
     get = _measured(Store.get)
+    get_part = _measured(Store.get_part)
     put_one = _measured(Store.put_one)
     put = _measured(Store.put)
     patch = _measured(Store.patch)

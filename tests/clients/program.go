@@ -75,6 +75,21 @@ func main() {
 	expiry.SetExpireIn(30)
 	equal(change("word", expiry), object{"word": "one"})
 
+	_, _, err = keys.PutValue(ctx, "bytes").Value(file([]byte{255})).Execute()
+	must(err)
+	changed, _, err := keys.ChangeValue(ctx, "bytes").Change(client.Change{Append: &zero}).Execute()
+	must(err)
+	equal(content(changed), []byte{255, '0'})
+	value, _, err := keys.GetValue(ctx, "bytes").Execute()
+	must(err)
+	equal(content(value), []byte{255, '0'})
+	answer, err = keys.HasValue(ctx, "bytes").Execute()
+	must(err)
+	equal(answer.Header.Get("Content-Length"), "2")
+	removed, _, err := keys.DeleteValue(ctx, "bytes").Execute()
+	must(err)
+	equal(removed.Deleted, int64(1))
+
 	_, answer, err = keys.GetKey(ctx, "word").Execute()
 	must(err)
 	transaction := client.Transaction{
@@ -111,9 +126,9 @@ func main() {
 		must(err)
 		_, err = keys.HasKey(ctx, entry.Key).Execute()
 		must(err)
-		entries, _, err = keys.GetKey(ctx, entry.Key).Execute()
+		found, _, err := keys.GetKey(ctx, entry.Key).Execute()
 		must(err)
-		equal(shown(*entries), object{entry.Key: entry.Json})
+		equal(shown(found), object{entry.Key: entry.Json})
 	}
 }
 
@@ -137,6 +152,12 @@ func file(value []byte) *os.File {
 	opened, err := os.Open(path)
 	must(err)
 	return opened
+}
+
+func content(file *os.File) []byte {
+	content, err := os.ReadFile(file.Name())
+	must(err)
+	return content
 }
 
 func code(err error) string {

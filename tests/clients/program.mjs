@@ -27,6 +27,14 @@ assert.deepEqual(await change("counter", { increment: 2 ** 40 }), { counter: `${
 assert.deepEqual(await change("counter", { append: "0" }), { counter: `${2 ** 40}0` });
 assert.deepEqual(await change("word", { expire_in: 30 }), { word: "one" });
 
+const bytes = { key: "bytes" };
+const sent = { requestContentType: "application/octet-stream" };
+assert.equal((await keys.put_value({ ...bytes, value: Buffer.from([255]) }, sent)).body.stored, 1);
+const shown = [await keys.change_value({ ...bytes, change: { append: "0" } }), await keys.get_value(bytes)];
+for (const { data } of shown) assert.equal(Buffer.from(await data.arrayBuffer()).toString("base64"), "/zA=");
+assert.equal((await keys.has_value(bytes)).status, 200);
+assert.equal((await keys.delete_value(bytes)).body.deleted, 1);
+
 const transaction = {
   if: { word: (await keys.get_key({ key: "word" })).headers.etag, world: "*", lock: null },
   get: ["word", "nothing"],

@@ -39,6 +39,12 @@ with ApiClient(configuration) as client:
     assert shown(keys.change_key("counter", Change(append=Value("0")))) == {"counter": f"{2**40}0"}
     assert shown(keys.change_key("word", Change(expire_in=30))) == {"word": "one"}
 
+    assert keys.put_value("bytes", value=b"\xff").stored == 1
+    assert keys.change_value("bytes", Change(append=Value("0"))) == b"\xff0"
+    assert keys.get_value("bytes") == b"\xff0"
+    assert (keys.has_value_with_http_info("bytes").headers or {})["Content-Length"] == "2"
+    assert keys.delete_value("bytes").deleted == 1
+
     tag = keys.get_key_with_http_info("word").headers["ETag"]
     outcome = keys.transact(
         Transaction.from_dict(

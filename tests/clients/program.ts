@@ -39,6 +39,16 @@ assert.deepEqual(appended.data, { counter: `${2 ** 40}0` });
 const expiring = await client.PATCH("/keys/{key}", { params: at("word"), body: { expire_in: 30 } });
 assert.deepEqual(expiring.data, { word: "one" });
 
+const bytes = { params: at("bytes"), parseAs: "arrayBuffer" } as const;
+const base64 = (data?: unknown) => Buffer.from((data ?? []) as ArrayBuffer).toString("base64");
+const raw = { body: Buffer.from([255]) as unknown as string, bodySerializer: (body: unknown) => body as BodyInit };
+assert.equal((await client.PUT("/values/{key}", { params: at("bytes"), ...raw })).data?.stored, 1);
+assert.equal(base64((await client.PATCH("/values/{key}", { ...bytes, body: { append: "0" } })).data), "/zA=");
+assert.equal(base64((await client.GET("/values/{key}", bytes)).data), "/zA=");
+const checked = await client.HEAD("/values/{key}", { params: at("bytes") });
+assert.equal(checked.response.headers.get("Content-Length"), "2");
+assert.equal((await client.DELETE("/values/{key}", { params: at("bytes") })).data?.deleted, 1);
+
 const tag = (await client.GET("/keys/{key}", { params: at("word") })).response.headers.get("ETag");
 const outcome = await client.POST("/keys", {
   body: {

@@ -11,13 +11,18 @@ from keys_client import AuthenticatedClient
 from keys_client.api.health import check_live, check_ready, is_live, is_ready
 from keys_client.api.keys import (
     change_key,
+    change_value,
     count_keys,
     delete_key,
     delete_keys,
+    delete_value,
     get_key,
+    get_value,
     has_key,
+    has_value,
     list_keys,
     put_key,
+    put_value,
     store_keys,
     transact,
 )
@@ -49,6 +54,12 @@ with AuthenticatedClient(base_url=plan["url"], token=plan["token"]) as client:
     assert parsed(change_key, "counter", body=Change(increment=2**40)) == {"counter": str(2**40)}
     assert parsed(change_key, "counter", body=Change(append="0")) == {"counter": f"{2**40}0"}
     assert parsed(change_key, "word", body=Change(expire_in=30)) == {"word": "one"}
+
+    assert parsed(put_value, "bytes", body=File(io.BytesIO(b"\xff"))) == {"stored": 1}
+    changed = change_value.sync("bytes", client=client, body=Change(append="0"))
+    assert changed.payload.read() == get_value.sync("bytes", client=client).payload.read() == b"\xff0"
+    assert has_value.sync_detailed("bytes", client=client).headers["Content-Length"] == "2"
+    assert parsed(delete_value, "bytes") == {"deleted": 1}
 
     tag = get_key.sync_detailed("word", client=client).headers["ETag"]
     transaction = {

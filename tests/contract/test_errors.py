@@ -40,6 +40,7 @@ OURS = [*leaves(errors.RequestError), *leaves(errors.StoreError), errors.TokensU
 # Every public method of the store, as one uses it.
 OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "get": lambda store: store.get("key"),
+    "get_part": lambda store: store.get_part("key", 0, -1),
     "put": lambda store: store.put({"key": b""}),
     "put_one": lambda store: store.put_one("key", b""),
     "patch": lambda store: store.patch("key", Change(append=b"")),
@@ -79,6 +80,7 @@ class TestTheTable:
             http.CrossSiteRequest: http.CrossSiteRequest(),
             http.FilterRequired: http.FilterRequired(),
             http.MissingToken: http.MissingToken(),
+            http.RangeNotSatisfiable: http.RangeNotSatisfiable(5),
             http.UnknownHost: http.UnknownHost(),
             errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
             http.TooManyBytes: http.TooManyBytes(5),

@@ -106,6 +106,7 @@ class TestRepresentations:
             ("APPLICATION/JSON", "application/json"),
             ("application/*", "application/json"),
             ("text/*", "text/plain"),
+            ("application/problem+json", "application/json"),
             ("text/plain", "text/plain"),
             ("text/html, text/plain;q=0.1", "text/plain"),
             ("application/octet-stream, */*;q=0.1", "application/octet-stream"),

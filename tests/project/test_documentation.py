@@ -217,7 +217,7 @@ class TestOpenApi:
             assert operation["summary"], (method, path)
             assert "200" in operation["responses"]
             assert "400" in operation["responses"]
-            if path.startswith("/keys"):
+            if path.startswith(("/keys", "/values")):
                 assert "500" in operation["responses"]
             for status, response in operation["responses"].items():
                 resolved = contract.resolved(response)
@@ -236,6 +236,7 @@ class TestOpenApi:
         assert {operation["operationId"] for operation in contract.operations.values()} == {
             *("list_keys", "count_keys", "store_keys", "transact", "delete_keys"),
             *("get_key", "has_key", "put_key", "change_key", "delete_key"),
+            *("get_value", "has_value", "put_value", "change_value", "delete_value"),
             *("check_live", "is_live", "check_ready", "is_ready"),
         }
 

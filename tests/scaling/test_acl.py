@@ -44,6 +44,7 @@ def tour(url: str) -> None:
         store.put({"a": b"1", "b": b"2"}, expire_in=100)
         store.put({"{t}a": b"1", "{t}b": b"2"}, condition=ABSENT)
         store.get("a")
+        store.get_part("a", 0, 0)
         store.patch("a", Change(increment=1, expiry=5))
         store.patch("a", Change(append=b"1", expiry=Expiry.NEVER))
         store.transact(Transaction({"{t}a": EXISTS}, ["{t}a"], {"{t}a": b"1", "{t}b": b"2"}, ["{t}c"], None))

@@ -32,6 +32,7 @@ def _loaded(*files: str) -> str:
 
 
 _GET = _loaded("get")
+_GET_PART = _loaded("get_part")
 _PUT_ONE = _loaded("holds", "put_one")
 _DELETE_ONE = _loaded("holds", "delete_one")
 _PATCH = _loaded("holds", "patch")
@@ -55,6 +56,11 @@ def with_text(command: Command) -> Command:
 def get(name: bytes) -> Command:
     """Read the value and the expiry of one key."""
     return "EVALSHA", _GET, 1, name
+
+
+def get_part(name: bytes, start: int, end: int) -> Command:
+    """Read some bytes of one value, its size and its expiry."""
+    return "EVALSHA", _GET_PART, 1, name, start, end
 
 
 def put_one(name: bytes, value: bytes, expire_in: int | None, condition: Condition) -> Command:

@@ -51,8 +51,8 @@ def test_a_page_may_read_and_send_every_header_of_the_document(asking: Callable[
     answered = {name for response in responses for name in response["headers"]}
     parameters = [each for operation in operations for each in operation["parameters"]]
     sent = {each["name"] for each in parameters if each["in"] == "header"}
-    # What no single operation has: the token, and the negotiation of its answer.
-    sent |= {"Authorization", "Accept", "Content-Type", "X-Request-Id"}
+    # What no single operation has: the token, and which representation and which part of it is wanted.
+    sent |= {"Authorization", "Accept", "Content-Type", "If-Range", "Range", "X-Request-Id"}
     limits = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
 
     read = asking(ORIGIN)("GET", "/keys", b"", {"Origin": ORIGIN})
