@@ -17,7 +17,7 @@ from api.telemetry.metrics import Metrics
 from api.telemetry.record import add_pool_wait, register_records
 from models.store import Store
 from models.valkey.connection import connect
-from resources import health, keys
+from resources import health, keys, token
 from resources.base import check_operation
 from resources.extensions import DELETE_ALL, METRICS, STORE, STREAM_LIMITER
 from resources.held import register_held_bytes
@@ -61,6 +61,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
         register_cors(app, settings.cors_origins)
     api = register_documentation(app, with_tokens=tokens is not None)
     api.add_namespace(keys.ns)
+    api.add_namespace(token.ns)
     api.add_namespace(health.ns)
     if settings.trusted_proxies:
         register_proxies(app, settings.trusted_proxies)

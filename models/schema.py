@@ -10,6 +10,7 @@ from flask_restx import SchemaModel
 
 from models.entry import MAX_EXPIRE_IN_SECONDS, MAX_KEY_BYTES
 from models.store import MAX_PAIRS
+from models.tokens import SCOPES
 
 
 def ref(model: SchemaModel) -> dict[str, str]:
@@ -22,6 +23,11 @@ _KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES}
 _INTEGER = {"type": "integer", "format": "int64"}
 _COUNT = {**_INTEGER, "minimum": 0}
 _SECONDS = {"type": "integer", "minimum": 1, "maximum": MAX_EXPIRE_IN_SECONDS}
+_EXPIRES_AT = {
+    **_COUNT,
+    "maximum": 253_402_300_799,
+    "description": "When it expires, in seconds since 1970; left out if it does not.",
+}
 # The entity tag of either representation, as in resources/parsing/conditions.py.
 _TAG_OR_ANY = r'^(\*|"[0-9a-f]{40}(-json)?")$'
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -90,11 +96,7 @@ RECORD = SchemaModel(
         "properties": {
             "key": {**ref(VALUE), "description": "Bytes that are not UTF-8 are those of another program."},
             "value": ref(VALUE),
-            "expires_at": {
-                **_COUNT,
-                "maximum": 253_402_300_799,
-                "description": "When it expires, in seconds since 1970; left out if it does not.",
-            },
+            "expires_at": _EXPIRES_AT,
         },
         "required": ["key", "value"],
         "additionalProperties": False,
@@ -207,6 +209,28 @@ DELETED = SchemaModel(
     },
 )
 
+TOKEN = SchemaModel(
+    "Token",
+    {
+        "type": "object",
+        "properties": {
+            "required": {"type": "boolean", "description": "Whether requests for keys need a token."},
+            "name": {"type": "string", "description": "Its name; left out if none is needed, as the namespace is."},
+            "namespace": {"type": "string", "description": "The namespace whose keys it sees."},
+            "scopes": {
+                "type": "array",
+                "description": "What may be done.",
+                "items": {"type": "string", "enum": list(SCOPES)},
+                "maxItems": len(SCOPES),
+            },
+            "expires_at": _EXPIRES_AT,
+        },
+        "required": ["required", "scopes"],
+        "additionalProperties": False,
+        "examples": [{"required": True, "name": "shop", "namespace": "shop", "scopes": ["read", "write"]}],
+    },
+)
+
 HEALTH = SchemaModel("Health", {**_record(status={"type": "string", "enum": ["ok"]}), "examples": [{"status": "ok"}]})
 
 PROBLEM = SchemaModel(
@@ -262,5 +286,5 @@ MODELS = (
         WRONG_LINE,
         DELETED,
     ),
-    *(HEALTH, PROBLEM),
+    *(TOKEN, HEALTH, PROBLEM),
 )

@@ -41,7 +41,7 @@ class StoreResource(Resource):
 
 
 class KeyResource(StoreResource):
-    """A resource that shows or changes keys: if the service has tokens, those of the token's namespace.
+    """A resource that wants a token if the service has tokens, and sees the keys of the token's namespace only.
 
     A subclass declares ``scopes``: for each of its methods, what a token must be allowed.
     """

@@ -49,6 +49,12 @@ func main() {
 		must(err)
 	}
 
+	token, _, err := made.TokenAPI.GetToken(ctx).Execute()
+	must(err)
+	equal(token.Scopes, []string{"read", "write", "delete"})
+	_, err = made.TokenAPI.CheckToken(ctx).Execute()
+	must(err)
+
 	body, query := map[string]client.Value{"word": written("one")}, map[string]string{"world": "two"}
 	stored, _, err := keys.StoreKeys(ctx).Pairs(body).QueryPairs(query).ExpireIn(60).Execute()
 	must(err)

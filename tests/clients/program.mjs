@@ -9,12 +9,15 @@ const { apis } = await SwaggerClient({
   url: `${plan.url}/swagger.json`,
   authorizations: { token: `Bearer ${plan.token}` },
 });
-const { health, keys } = apis;
+const { health, keys, token } = apis;
 
 assert.equal((await health.check_live()).body.status, "ok");
 assert.equal((await health.is_live()).status, 200);
 assert.equal((await health.check_ready()).body.status, "ok");
 assert.equal((await health.is_ready()).status, 200);
+
+assert.deepEqual((await token.get_token()).body.scopes, ["read", "write", "delete"]);
+assert.equal((await token.check_token()).status, 200);
 
 const pairs = { word: "one", world: "two" };
 assert.equal((await keys.store_keys({ pairs, expire_in: 60 })).body.stored, 2);

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flaskvstore_client import ApiClient, Change, Configuration, HealthApi, KeysApi, Transaction, Value
+from flaskvstore_client import ApiClient, Change, Configuration, HealthApi, KeysApi, TokenApi, Transaction, Value
 from flaskvstore_client.exceptions import ApiException
 
 
@@ -27,6 +27,10 @@ with ApiClient(configuration) as client:
     assert health.is_live_with_http_info().status_code == 200
     assert health.check_ready().status == "ok"
     assert health.is_ready_with_http_info().status_code == 200
+
+    token = TokenApi(client)
+    assert (token.get_token().name, token.get_token().scopes) == ("all", ["read", "write", "delete"])
+    assert token.check_token_with_http_info().status_code == 200
 
     assert keys.store_keys(pairs={"word": Value("one")}, query_pairs={"world": "two"}, expire_in=60).stored == 2
     assert shown(keys.list_keys(filter="wor$")) == {"word": "one", "world": "two"}

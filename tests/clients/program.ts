@@ -22,6 +22,9 @@ assert.equal((await client.HEAD("/health/live")).response.status, 200);
 assert.equal((await client.GET("/health/ready")).data?.status, "ok");
 assert.equal((await client.HEAD("/health/ready")).response.status, 200);
 
+assert.deepEqual((await client.GET("/token")).data?.scopes, ["read", "write", "delete"]);
+assert.equal((await client.HEAD("/token")).response.status, 200);
+
 const pairs = { expire_in: 60, query_pairs: { world: "two" } };
 const stored = await client.PUT("/keys", { params: { query: pairs }, body: { word: "one" } });
 assert.equal(stored.data?.stored, 2);

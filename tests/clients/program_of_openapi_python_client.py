@@ -26,6 +26,7 @@ from keys_client.api.keys import (
     store_keys,
     transact,
 )
+from keys_client.api.token import check_token, get_token
 from keys_client.models import Change, Pairs, StoreKeysQueryPairs, TextPairs, Transaction
 from keys_client.types import File
 
@@ -43,6 +44,10 @@ with AuthenticatedClient(base_url=plan["url"], token=plan["token"]) as client:
     assert parsed(check_live) == parsed(check_ready) == {"status": "ok"}
     assert is_live.sync_detailed(client=client).status_code == 200
     assert is_ready.sync_detailed(client=client).status_code == 200
+
+    allowed = {"required": True, "name": "all", "namespace": "all", "scopes": ["read", "write", "delete"]}
+    assert parsed(get_token) == allowed
+    assert check_token.sync_detailed(client=client).status_code == 200
 
     pairs, query = Pairs.from_dict({"word": "one"}), StoreKeysQueryPairs.from_dict({"world": "two"})
     assert parsed(store_keys, body=pairs, query_pairs=query, expire_in=60) == {"stored": 2}

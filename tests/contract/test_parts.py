@@ -46,6 +46,8 @@ OPERATIONS = {
     "PUT /values/{key}": Operation("PUT", "/values/a", b"2"),
     "PATCH /values/{key}": Operation("PATCH", "/values/a", b'{"increment": 1}', JSON),
     "DELETE /values/{key}": Operation("DELETE", "/values/a"),
+    "GET /token": Operation("GET", "/token"),
+    "HEAD /token": Operation("HEAD", "/token"),
     "GET /health/live": Operation("GET", "/health/live"),
     "HEAD /health/live": Operation("HEAD", "/health/live"),
     "GET /health/ready": Operation("GET", "/health/ready"),

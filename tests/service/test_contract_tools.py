@@ -52,6 +52,7 @@ CALLS = [
     ("DELETE", "/values/item", "", "", ""),
     ("DELETE", "/keys?filter=$i$", "", "", ""),
     ("DELETE", "/keys", "", "", ""),
+    ("GET", "/token", "", "", ""),
     ("GET", "/health/live", "", "", ""),
     ("GET", "/health/ready", "", "", ""),
 ]
