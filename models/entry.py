@@ -33,6 +33,8 @@ _TYPE_NAMES = {dict: "an object", list: "an array", int: "a number", float: "a n
 # An entry on its way between stores: the bytes of its key, those of its value, and when it expires, in whole seconds
 # since 1970; None for never. A plain tuple: one with names costs an export a tenth of its CPU time.
 Record = tuple[bytes, bytes, int | None]
+# The same on its way out, where the number of bytes of its value may be in the place of them.
+Listed = tuple[bytes, Any, int | None]
 
 
 class Value(NamedTuple):

@@ -88,19 +88,35 @@ TEXT_PAIRS = SchemaModel(
     },
 )
 
+_KEY_OF_A_RECORD = {**ref(VALUE), "description": "Bytes that are not UTF-8 are those of another program."}
 RECORD = SchemaModel(
     "Record",
     {
         "type": "object",
         "description": "A line of an export or import.",
         "properties": {
-            "key": {**ref(VALUE), "description": "Bytes that are not UTF-8 are those of another program."},
+            "key": _KEY_OF_A_RECORD,
             "value": ref(VALUE),
             "expires_at": _EXPIRES_AT,
         },
         "required": ["key", "value"],
         "additionalProperties": False,
         "examples": [{"key": "word", "value": "a value"}],
+    },
+)
+SIZED_RECORD = SchemaModel(
+    "SizedRecord",
+    {
+        "type": "object",
+        "description": "A line of an export with values=false; an import takes none.",
+        "properties": {
+            "key": _KEY_OF_A_RECORD,
+            "value_bytes": {**_COUNT, "description": "The number of bytes of the value."},
+            "expires_at": _EXPIRES_AT,
+        },
+        "required": ["key", "value_bytes"],
+        "additionalProperties": False,
+        "examples": [{"key": "word", "value_bytes": 7}],
     },
 )
 END = SchemaModel(
@@ -115,6 +131,10 @@ RECORDS = SchemaModel(
         "contentSchema": {"anyOf": [ref(RECORD), ref(END)]},
         "examples": ['{"key": "word", "value": "a value"}\n{"key": "world", "value": "another value"}\n'],
     },
+)
+LISTED_RECORDS = SchemaModel(
+    "ListedRecords",
+    {**RECORDS.__schema__, "contentSchema": {"anyOf": [ref(RECORD), ref(SIZED_RECORD), ref(END)]}},
 )
 
 TEXT_OF_A_VALUE = {"type": "string", "examples": ["a value"]}
@@ -276,8 +296,10 @@ MODELS = (
         VALUE,
         ENCODED,
         RECORDS,
+        LISTED_RECORDS,
         BYTES_OF_A_VALUE,
         RECORD,
+        SIZED_RECORD,
         END,
         CHANGE,
         TRANSACTION,

@@ -9,6 +9,7 @@ from typing import Self
 from models.change import ABSENT, UNCONDITIONAL, Change, Condition, Outcome, Transaction
 from models.entry import (
     MAX_KEY_BYTES,
+    Listed,
     Part,
     Record,
     Value,
@@ -273,9 +274,15 @@ class Store:
             ) from error
         return deleted
 
-    def count(self, pattern: Filter) -> int:
-        """Return how many keys :meth:`entries` would list."""
-        return sum(len(self._scan.keys(names)) for names in self._scan.names(pattern, strings=True))
+    def count(self, pattern: Filter, *, as_records: bool = False) -> int:
+        """Return how many keys :meth:`entries` would list.
+
+        :param as_records: whether to count what :meth:`export_records` would list
+        """
+        found = self._scan.names(pattern, strings=True)
+        if as_records:
+            return sum(name != self._prefix for names in found for name in names)
+        return sum(len(self._scan.keys(names)) for names in found)
 
     def entries(self, pattern: Filter, *, values: bool = True) -> Iterator[dict[str, bytes | None]]:
         """List everything that a filter matches, some at a time.
@@ -301,9 +308,19 @@ class Store:
         cursor, names = self._scan.page(pattern, cursor=cursor, limit=limit, strings=not values)
         return cursor, self._scan.entries([names], values=values)
 
-    def export_records(self, pattern: Filter) -> Iterator[list[Record]]:
-        """Return everything that a filter matches, keys of any bytes included, with the promise of :meth:`entries`."""
-        return prefetch(self._scan.records(self._scan.names(pattern)))
+    def export_records(self, pattern: Filter, *, values: bool = True) -> Iterator[list[Listed]]:
+        """Return everything that a filter matches, keys of any bytes included, with the promise of :meth:`entries`.
+
+        :param values: whether to read the values; without, there is the number of bytes of each
+        """
+        return prefetch(self._scan.records(self._scan.names(pattern, strings=not values), values=values))
+
+    def page_of_records(
+        self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
+    ) -> tuple[int, Iterator[list[Listed]]]:
+        """Return a page of what :meth:`export_records` returns; see :meth:`page`."""
+        cursor, names = self._scan.page(pattern, cursor=cursor, limit=limit, strings=not values)
+        return cursor, self._scan.records([names], values=values)
 
     def import_records(self, records: Iterable[Record]) -> int:
         """Write records that :meth:`check` has let pass; those with one key in their order.

@@ -1,7 +1,7 @@
 """`/keys`, the collection of all keys, `/keys/{key}`, one of them, and `/values/{key}`, the same as plain bytes."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from flask import request
@@ -15,6 +15,7 @@ from models.schema import (
     CHANGE,
     DELETED,
     ENTRIES,
+    LISTED_RECORDS,
     OUTCOME,
     PAIRS,
     RECORDS,
@@ -92,6 +93,7 @@ PAIRS_IN_QUERY = {
     "schema": {**TEXT_PAIRS.__schema__, "examples": [{"greeting": "hello"}]},
 }
 LINES = dict.fromkeys(NDJSON_TYPES, RECORDS)
+LISTED_LINES = dict.fromkeys(NDJSON_TYPES, LISTED_RECORDS)
 # How one key is shown.
 SHOWN_AS_BYTES = {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE}
 SHOWN = {JSON: ENTRIES, **SHOWN_AS_BYTES}
@@ -113,39 +115,40 @@ class KeyCollection(KeyResource):
     bodies: ClassVar = {"PUT": {JSON: PAIRS, FORM: TEXT_PAIRS, **LINES}, "POST": {JSON: TRANSACTION}}
 
     @ns.doc("list_keys", params=documented(FILTER, VALUES, LIMIT, CURSOR))
-    @key_answers(ns, {JSON: ENTRIES, **LINES}, "The entries, in no particular order.", 406, headers=LINK)
+    @key_answers(ns, {JSON: ENTRIES, **LISTED_LINES}, "The entries, in no particular order.", 406, headers=LINK)
     def get(self) -> BytesResponse:
         """List keys and values.
 
         Without `limit` everything is streamed, however much it is. A key that is there throughout is never missed.
         With `Accept: application/x-ndjson` it is an export: one `{"key": ..., "value": ..., "expires_at": ...}` a line,
-        and `{"count": ...}` at the end. It takes no other parameter than `filter`.
+        and without `limit` `{"count": ...}` at the end. With `values=false` a line has `value_bytes`, the size of the
+        value, in the place of `value`.
         """
-        media_type = negotiate(JSON, *NDJSON_TYPES)
-        if media_type != JSON:
-            (pattern,) = parse_query(FILTER)
-            records = self.while_valid(self.store.export_records(pattern))
-            return list_response(export_lines(records), media_type, self.stream_limiter)
-        pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
-        if limit is None and cursor is None:
-            entries = self.while_valid(self.store.entries(pattern, values=values))
-            return list_response(object_chunks(entries), JSON, self.stream_limiter)
-        limit = limit or DEFAULT_LIMIT
-        next_cursor, entries = self.store.page(pattern, cursor=cursor or 0, limit=limit, values=values)
-        response = list_response(object_chunks(self.while_valid(entries)), JSON, self.stream_limiter)
+        media_type, (pattern, values, limit, cursor) = self._read_list()
+        as_json, is_page, next_cursor = media_type == JSON, (limit, cursor) != (None, None), 0
+        if is_page:
+            limit = limit or DEFAULT_LIMIT
+            list_page: Callable[..., Any] = self.store.page if as_json else self.store.page_of_records
+            next_cursor, found = list_page(pattern, cursor=cursor or 0, limit=limit, values=values)
+        else:
+            list_all: Callable[..., Any] = self.store.entries if as_json else self.store.export_records
+            found = list_all(pattern, values=values)
+        found = self.while_valid(found)
+        chunks = object_chunks(found) if as_json else export_lines(found, values=values, is_page=is_page)
+        response = list_response(chunks, media_type, self.stream_limiter)
         if next_cursor:
             response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=next_cursor))
         return response
 
-    @ns.doc("count_keys", params=documented(FILTER))
-    @key_answers(ns, {}, "The count is in a header; there is no body.", headers=TOTAL_COUNT)
+    @ns.doc("count_keys", params=documented(FILTER, VALUES, LIMIT, CURSOR))
+    @key_answers(ns, {}, "The count is in a header; there is no body.", 406, headers=TOTAL_COUNT)
     def head(self) -> BytesResponse:
-        """Count keys."""
-        (pattern,) = parse_query(FILTER)
+        """Count keys: all that the filter matches, whatever a page of them would list."""
+        media_type, (pattern, *_) = self._read_list()
         with self.stream_limiter.counting():
-            count = self.store.count(pattern)
+            count = self.store.count(pattern, as_records=media_type != JSON)
         # Without a body, and so without the length of one.
-        response = cached(BytesResponse(content_type=JSON))
+        response = cached(BytesResponse(content_type=media_type))
         response.headers.add("Total-Count", str(count))
         return response
 
@@ -203,6 +206,10 @@ class KeyCollection(KeyResource):
             raise FilterRequired
         with self.stream_limiter.counting():
             return json_response({"deleted": self.store.delete_matching(pattern or EVERY_KEY)})
+
+    def _read_list(self) -> tuple[str, list[Any]]:
+        """Return what a GET or HEAD asks for: the media type, and the parameters."""
+        return negotiate(JSON, *NDJSON_TYPES), parse_query(FILTER, VALUES, LIMIT, CURSOR)
 
 
 @ns.route("/keys/<key:key>")

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from models.entry import MAX_KEY_BYTES, Record, bytes_from_json, unique, value_to_json
+from models.entry import MAX_KEY_BYTES, Listed, Record, bytes_from_json, unique, value_to_json
 from models.errors import InvalidToken, OutcomeUnknown, RequestError, StoreError, TokensUnusable, TooManyKeys
 from models.store import Store
 from models.turn import Turn
@@ -27,17 +27,23 @@ STEP_BYTES = 1024 * 1024
 _BLANKS = b" \t\r" + codecs.BOM_UTF8
 
 
-def export_lines(batches: Iterable[list[Record]]) -> Generator[bytes]:
-    """Return records as lines, and their number in a last line: an export that was cut short lacks it."""
+def export_lines(batches: Iterable[list[Listed]], *, values: bool, is_page: bool) -> Generator[bytes]:
+    """Return records as lines, and their number in a last line: an export that was cut short lacks it.
+
+    :param values: whether the records have their values; without, they have the number of bytes of each
+    :param is_page: whether there is no last line, because they are a part of what there is
+    """
+    show = _shown if values else _shown_sizes
     count = 0
     for batch in batches:
         if batch:
             count += len(batch)
             # Encoded at once and then split: in a JSON string a quotation mark has a backslash before it, so what it
             # is split at stands nowhere else.
-            lines = orjson.dumps(_shown(batch))[1:-1]
+            lines = orjson.dumps(show(batch))[1:-1]
             yield lines.replace(b'},{"key":', b'}\n{"key":') + b"\n"
-    yield b'{"count":%d}\n' % count
+    if not is_page:
+        yield b'{"count":%d}\n' % count
 
 
 class Import:
@@ -144,7 +150,7 @@ class Import:
         self._batch.clear()
 
 
-def _shown(batch: list[Record]) -> list[dict[str, Any]]:
+def _shown(batch: list[Listed]) -> list[dict[str, Any]]:
     try:
         # Nearly always text, which needs no call for each record.
         return [
@@ -155,10 +161,17 @@ def _shown(batch: list[Record]) -> list[dict[str, Any]]:
         ]
     except UnicodeDecodeError:
         return [
-            {"key": value_to_json(key), "value": value_to_json(value)}
-            | ({} if expires_at is None else {"expires_at": expires_at})
+            {"key": value_to_json(key), "value": value_to_json(value)} | _expiry(expires_at)
             for key, value, expires_at in batch
         ]
+
+
+def _shown_sizes(batch: list[Listed]) -> list[dict[str, Any]]:
+    return [{"key": value_to_json(key), "value_bytes": size} | _expiry(expires_at) for key, size, expires_at in batch]
+
+
+def _expiry(expires_at: int | None) -> dict[str, int]:
+    return {} if expires_at is None else {"expires_at": expires_at}
 
 
 def _lines(max_bytes: int) -> Iterator[bytes | None]:

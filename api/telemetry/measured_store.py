@@ -7,6 +7,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from api.errors import PROBLEMS
 from api.telemetry.record import current_record
+from models.entry import Listed
 from models.errors import StoreError
 from models.filter import Filter
 from models.store import Store
@@ -82,3 +83,11 @@ class MeasuredStore(Store):
         """Measure both parts of a page: the search for its names, and the stream of its values."""
         next_cursor, entries = measure("page", super().page, pattern, cursor=cursor, limit=limit, values=values)
         return next_cursor, _steps("page", entries)
+
+    def page_of_records(
+        self, pattern: Filter, *, cursor: int, limit: int, values: bool = True
+    ) -> tuple[int, Iterator[list[Listed]]]:
+        """Measure both parts, as above."""
+        page = super().page_of_records
+        next_cursor, records = measure("page_of_records", page, pattern, cursor=cursor, limit=limit, values=values)
+        return next_cursor, _steps("page_of_records", records)

@@ -5,12 +5,13 @@ What is there from the first step to the last is never missed; see https://redis
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from models.entry import Record
+from models.entry import Listed
 from models.errors import CursorExpired, StoreChanged
 from models.filter import Filter
 from models.turn import Turn
+from models.valkey import scripts
 from models.valkey.backend import Backend, Server, Topology
 from models.valkey.connection import read
 from models.valkey.redis_errors import CHANGED
@@ -121,16 +122,20 @@ class Scan:
             for found in batches.of(list(keys)):
                 yield {keys[name]: value for name, value in found if value is not None}
 
-    def records(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Record]]:
+    def records(self, scanned: Iterable[list[bytes]], *, values: bool) -> Iterator[list[Listed]]:
         """Return the records for names, without those that are gone meanwhile.
 
         :param scanned: names, some at a time
+        :param values: whether to read the values; without, there is the number of bytes of each
         """
+        return self._whole_records(scanned) if values else self._sizes(scanned)
+
+    def _whole_records(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Listed]]:
         expiries = False
 
-        def read_some(batch: Sequence[bytes]) -> tuple[list[Record], int]:
+        def read_some(batch: Sequence[bytes]) -> tuple[list[Listed], int]:
             nonlocal expiries
-            records: list[Record] = []
+            records: list[Listed] = []
             skipped_bytes = 0
             for group, snapshot in read(self._backend.snapshot, batch, MAX_BATCH_BYTES, expiries=expiries):
                 # Once some key expires, the expiry of each is asked for without a look before.
@@ -145,6 +150,11 @@ class Scan:
         for names in scanned:
             yield from batches.of(names)
 
+    def _sizes(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Listed]]:
+        for names in filter(None, scanned):
+            found = read(self._backend.by_slot, names, scripts.sizes)
+            yield [record for group, answer in found for record in self._records(group, *answer)]
+
     def _values(self, batch: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes | None]], int]:
         found: list[tuple[bytes, bytes | None]] = []
         found_bytes = 0
@@ -156,10 +166,10 @@ class Scan:
     def _records(
         self,
         names: Sequence[bytes],
-        values: Sequence[bytes | None],
+        values: Sequence[Any],
         expiries_in_ms: Sequence[int],
         clock: Sequence[bytes],
-    ) -> list[Record]:
+    ) -> list[Listed]:
         start = len(self._prefix)
         if not expiries_in_ms:
             return [

@@ -105,8 +105,8 @@ VALUES = Parameter(
     parse=_boolean,
     default=True,
     document={
-        # No default: some clients would send it, and an export takes no such parameter.
-        "description": "`false` gives the keys alone: every value is null. Without it values are sent.",
+        "description": "`false` gives the keys alone: every value is null, and in an export there is its number of "
+        "bytes. Without it values are sent.",
         "type": "boolean",
         "x-examples": {"keys only": {"value": False}},
     },

@@ -46,6 +46,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "patch": lambda store: store.patch("key", Change(append=b"")),
     "transact": lambda store: store.transact(Transaction({}, ["key"], {}, [], None)),
     "export_records": lambda store: list(store.export_records(EVERY_KEY)),
+    "page_of_records": lambda store: store.page_of_records(EVERY_KEY, cursor=0, limit=1),
     "import_records": lambda store: store.import_records([(b"key", b"", None)]),
     "delete": lambda store: store.delete("key"),
     "delete_matching": lambda store: store.delete_matching(EVERY_KEY),

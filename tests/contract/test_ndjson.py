@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from redis import Redis
 from models.entry import value_to_json
 from resources.media_types import NDJSON_TYPES
 from tests.support.cases import KEYS, VALUES
-from tests.support.clients import AS_NDJSON, NDJSON, Answer, Ask
+from tests.support.clients import AS_NDJSON, NDJSON, Answer, Ask, put_json
 from tests.support.contract import check_sentence
 
 
@@ -30,6 +31,17 @@ def exported(ask: Ask, target: str = "/keys") -> list[dict[str, Any]]:
 def imported(ask: Ask, *lines: object) -> Answer:
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     return ask("PUT", "/keys", b"\n".join(texts), NDJSON)
+
+
+def pages_of_lines(ask: Ask, target: str) -> Iterator[list[dict[str, Any]]]:
+    """Follow the links from a first page to the last."""
+    following: str | None = target
+    while following:
+        answer = ask("GET", following, headers=AS_NDJSON)
+        assert answer.status == 200, answer.body
+        yield [json.loads(line) for line in answer.body.splitlines()]
+        link = answer.headers.get("Link")
+        following = "/keys" + link[1 : link.index(">")] if link else None
 
 
 def errors_of(answer: Answer) -> list[int]:
@@ -72,12 +84,101 @@ class TestExporting:
         assert exported_as.headers["Content-Type"] == media_type
         assert imported_as.json["stored"] == 1
 
-    @pytest.mark.parametrize("query", ["limit=5", "cursor=0", "values=false", "x=1"])
+    @pytest.mark.parametrize("query", ["x=1", "limit=0", "limit=10001", "cursor=x", "values=no"])
     def test_other_parameters_are_refused(self, ask: Ask, query: str) -> None:
         assert ask("GET", f"/keys?{query}", headers=AS_NDJSON).code == "invalid_parameter"
 
     def test_a_type_that_is_not_offered_is_406(self, ask: Ask) -> None:
         assert ask("GET", "/keys", headers={"Accept": "text/csv"}).code == "not_acceptable"
+
+
+class TestSizes:
+    @every_expiry
+    def test_a_line_without_its_value_has_the_size_of_it(self, ask: Ask, client: Redis, expires_at: int | None) -> None:
+        client.set("kv:a", "Grüße")
+        client.set("kv:b", b"\xff", exat=expires_at)
+        client.set("kv:c", "")
+        client.set(b"kv:\xfe", "2")
+        client.rpush("kv:list", "1")
+        client.set("kv:", "the empty key")
+        client.set("other", "1")
+
+        assert exported(ask, "/keys?values=false") == [
+            {"key": "a", "value_bytes": 7},
+            {"key": "b", "value_bytes": 1, **({"expires_at": expires_at} if expires_at else {})},
+            {"key": "c", "value_bytes": 0},
+            {"key": {"base64": "/g=="}, "value_bytes": 1},
+        ]
+
+    def test_there_may_be_many(self, ask: Ask) -> None:
+        put_json(ask, {f"key {number}": "v" * (number % 7) for number in range(3_000)})
+
+        sizes = {record["key"]: record["value_bytes"] for record in exported(ask, "/keys?values=false")}
+
+        assert sizes == {f"key {number}": number % 7 for number in range(3_000)}
+
+    def test_an_import_takes_none(self, ask: Ask, client: Redis) -> None:
+        answer = imported(ask, {"key": "a", "value": "1"}, {"key": "b", "value_bytes": 1})
+
+        assert errors_of(answer) == [2]
+        assert client.keys() == [b"kv:a"]
+
+
+class TestPages:
+    @pytest.mark.parametrize("values", ["true", "false"])
+    def test_all_pages_together_have_every_record_and_none_has_a_count(self, ask: Ask, values: str) -> None:
+        put_json(ask, {f"key {number}": str(number) for number in range(300)}, "?expire_in=1000")
+        put_json(ask, {"other": "1"})
+        whole = exported(ask, f"/keys?filter=key%20$&values={values}")
+
+        pages = list(pages_of_lines(ask, f"/keys?limit=50&filter=key%20$&values={values}"))
+
+        assert len(pages) > 1
+        records = {record["key"]: record for page in pages for record in page}
+        assert sorted(records.values(), key=lambda record: str(record["key"])) == whole
+        assert len(whole) == 300
+
+    def test_an_empty_page_is_empty(self, ask: Ask) -> None:
+        answer = ask("GET", "/keys?limit=5&values=false", headers=AS_NDJSON)
+
+        assert (answer.status, answer.body) == (200, b"")
+        assert "Link" not in answer.headers
+
+    def test_a_cursor_alone_is_a_page(self, ask: Ask) -> None:
+        put_json(ask, {"a": "1"})
+
+        assert ask("GET", "/keys?cursor=0", headers=AS_NDJSON).body == b'{"key":"a","value":"1"}\n'
+
+    def test_a_page_can_be_imported(self, ask: Ask) -> None:
+        put_json(ask, {"a": "1", "b": "2"})
+        page = ask("GET", "/keys?limit=100", headers=AS_NDJSON).body
+
+        assert ask("PUT", "/keys", page, NDJSON).json["stored"] == 2
+
+    def test_a_cursor_goes_from_records_to_entries(self, ask: Ask) -> None:
+        put_json(ask, {f"key {number}": "1" for number in range(300)})
+        first = ask("GET", "/keys?limit=50", headers=AS_NDJSON)
+        link = first.headers["Link"]
+
+        rest = ask("GET", "/keys" + link[1 : link.index(">")]).json
+
+        assert not {json.loads(line)["key"] for line in first.body.splitlines()} & rest.keys()
+
+
+class TestCounting:
+    @pytest.mark.parametrize("query", ["", "?limit=1", "?values=false", "?cursor=0", "?limit=1&values=false&cursor=0"])
+    def test_head_takes_what_get_takes_and_counts_everything(self, ask: Ask, client: Redis, query: str) -> None:
+        client.mset({b"kv:a": "1", b"kv:b": "2", b"kv:\xfe": "3", b"kv:": "4", b"other": "5"})
+
+        for headers, media_type, count in (({}, "application/json", "2"), (AS_NDJSON, "application/x-ndjson", "3")):
+            answer = ask("HEAD", f"/keys{query}", headers=headers)
+            assert (answer.status, answer.headers["Total-Count"]) == (200, count)
+            assert answer.headers["Content-Type"] == media_type
+
+    @pytest.mark.parametrize("query", ["?limit=0", "?cursor=x", "?values=no", "?x=1"])
+    def test_head_refuses_what_get_refuses(self, ask: Ask, query: str) -> None:
+        assert ask("HEAD", f"/keys{query}").status == 400
+        assert ask("HEAD", "/keys", headers={"Accept": "text/csv"}).status == 406
 
 
 class TestImporting:

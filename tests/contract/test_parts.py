@@ -58,7 +58,10 @@ TAKE_BODIES = frozenset(name for name in ALL if name.startswith(("PUT", "POST", 
 TAKE_BYTES = frozenset({"PUT /keys/{key}", "PUT /values/{key}"})
 WRITES = frozenset(name for name in ALL if not name.startswith(("GET", "HEAD")))
 HAVE_TAGS = frozenset(name for name in ALL if "{key}" in name)
-NEGOTIATE = frozenset(name for name in HAVE_TAGS if name.startswith(("GET", "HEAD", "PATCH"))) | {"GET /keys"}
+NEGOTIATE = frozenset(name for name in HAVE_TAGS if name.startswith(("GET", "HEAD", "PATCH"))) | {
+    "GET /keys",
+    "HEAD /keys",
+}
 
 
 class Case(NamedTuple):

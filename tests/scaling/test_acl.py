@@ -50,6 +50,7 @@ def tour(url: str) -> None:
         store.transact(Transaction({"{t}a": EXISTS}, ["{t}a"], {"{t}a": b"1", "{t}b": b"2"}, ["{t}c"], None))
         assert sum(map(len, store.entries(EVERY_KEY))) == store.count(EVERY_KEY) == 4
         store.page(EVERY_KEY, cursor=0, limit=1)
+        assert sum(map(len, store.export_records(EVERY_KEY, values=False))) == 4
         records = [record for batch in store.export_records(EVERY_KEY) for record in batch]
         store.import_records([*records, (b"c", b"", 4_000_000_000)])
         store.delete("a", condition=EXISTS)

@@ -64,7 +64,7 @@ class Contract:
         """Fail if a body does not follow its schema."""
         if media_type in NDJSON_TYPES:
             for line in body.splitlines():
-                self.validate(self.document["components"]["schemas"]["Records"]["contentSchema"], line)
+                self.validate(self.document["components"]["schemas"]["ListedRecords"]["contentSchema"], line)
         elif media_type.endswith("json"):
             self.validate(schema, body)
             if media_type == PROBLEM:

@@ -40,6 +40,7 @@ _PUT_EXPIRING = _loaded("put_expiring")
 _PUT_IF = _loaded("put_if")
 _TRANSACTION = _loaded("bytes_of", "holds", "transaction")
 _EXPORT = _loaded("export")
+_SIZES = _loaded("sizes")
 _IMPORT = _loaded("import")
 _HIT = _loaded("hit")
 
@@ -120,6 +121,11 @@ def export(names: Sequence[bytes], max_bytes: int) -> Command:
     :param max_bytes: how many bytes several values may have together
     """
     return "EVALSHA", _EXPORT, len(names), *names, max_bytes
+
+
+def sizes(names: Sequence[bytes]) -> Command:
+    """Read the sizes and the expiries of values."""
+    return "EVALSHA", _SIZES, len(names), *names
 
 
 def import_records(records: Mapping[bytes, Sequence[Record]], names: Sequence[bytes]) -> Command:
