@@ -166,7 +166,7 @@ def service_fault(error: errors.StoreError | errors.TokensUnusable, *, unavailab
 
 def not_found(_: NotFound) -> BytesResponse:
     """Answer a URL that has no route."""
-    return problem_response(NOT_FOUND, f"There is nothing at {quoted(request.path)}. The documentation is at /.")
+    return problem_response(NOT_FOUND, f"There is nothing at {quoted(request.path)}. The documentation is at /docs.")
 
 
 def method_not_allowed(error: MethodNotAllowed) -> BytesResponse:

@@ -88,9 +88,11 @@ PAIRS_BODY = body(PAIRS, "The pairs; not needed if the query string has some.", 
 # Swagger 2.0 has no place for it, and leaves it out.
 PAIRS_IN_QUERY = {
     "in": "query",
-    "description": "Pairs, each of them as a query parameter: the name is the key.",
+    "description": '`{"greeting": "hello"}` is sent as `?greeting=hello`: each member is a parameter of its own.',
     # Not the example of the body: no key may be given twice.
     "schema": {**TEXT_PAIRS.__schema__, "examples": [{"greeting": "hello"}]},
+    # Pages fill this in and send it.
+    "x-example": {},
 }
 LINES = dict.fromkeys(NDJSON_TYPES, RECORDS)
 LISTED_LINES = dict.fromkeys(NDJSON_TYPES, LISTED_RECORDS)

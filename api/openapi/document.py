@@ -11,7 +11,7 @@ from flask_restx.representations import output_json
 from flask_restx.swagger import extract_path
 
 from api.openapi.openapi import openapi_document
-from api.openapi.page import documentation_page, register_page_files
+from api.openapi.page import page, register_page_files
 from api.openapi.swagger import AUTHORIZATIONS, swagger_document
 from models.schema import MODELS
 from resources.base import resource_class
@@ -19,16 +19,14 @@ from resources.media_types import JSON
 
 
 DESCRIPTION = """\
-A key-value store over HTTP, kept in Redis or Valkey.
+A key-value store over HTTP, kept in Redis or Valkey: `PUT /keys?word=one` stores a value, `GET /keys/word` reads it.
 
 A key is any UTF-8 of 1 to 1,024 bytes; a value is any bytes. Values are JSON strings, and `{"base64": "..."}` where the
 bytes are not UTF-8. Every error is a problem document (RFC 9457) with a stable `code`.
 
-OPTIONS names the methods of a URL. Beside that and the operations below every URL answers 404, and every other method
-405, in the same shape. A service without tokens answers 403 to what a browser sends for a web page of another site, and
-if it listens to its own machine also under other host names than `localhost`. What Gunicorn refuses before it is a
-request (a malformed head, a request line above 8,190 bytes) is a problem document too, with the codes
-`malformed_request`, `uri_too_long`, `fields_too_large` and `expectation_failed`.
+OPTIONS names the methods of a URL. Any other URL than those below is 404, and any other method 405. A service without
+tokens answers 403 to what a browser sends for a web page of another site, and if it listens to its own machine also
+under other host names than `localhost`.
 """
 # The order under each path. Top down, each example works on an empty store.
 ITEM_ORDER = ("parameters", "put", "get", "head", "patch", "post", "delete")
@@ -45,6 +43,10 @@ class DocumentedApi(Api):
 
     def _register_apidoc(self, app: Flask) -> None:
         """Leave out Flask-RESTX' own page: its inline script and style would need a weaker policy."""
+
+    def render_root(self) -> Response:
+        """Return the start page."""
+        return page("start.html")
 
     @cached_property
     def documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -85,7 +87,7 @@ def document_response(document: dict[str, Any], status: int, headers: dict[str, 
 
 
 def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
-    """Serve the document at `/swagger.json` and its page at `/`.
+    """Serve the documents at `/openapi.json` and `/swagger.json`, their page at `/docs`, and a start page at `/`.
 
     :param with_tokens: whether requests for keys need a token
     :return: mounts namespaces, and documents them
@@ -96,12 +98,12 @@ def register_documentation(app: Flask, *, with_tokens: bool) -> Api:
         version=version("flaskvstore"),
         title="flaskvstore",
         description=LINE_BREAK.sub(" ", DESCRIPTION).strip(),
-        doc="/",
+        doc="/docs",
         authorizations=AUTHORIZATIONS if with_tokens else None,
         security=list(AUTHORIZATIONS) if with_tokens else None,
     )
     api.representation(JSON)(document_response)
-    api.documentation(documentation_page)
+    api.documentation(lambda: page("docs.html"))
     app.add_url_rule("/openapi.json", view_func=lambda: document_response(api.openapi, 200), endpoint="openapi")
     register_page_files(app)
     for model in MODELS:

@@ -1,4 +1,4 @@
-"""The documentation page: Swagger UI, under a policy that only lets it load files of this service."""
+"""The pages: a start page, and Swagger UI. A policy lets them load nothing but files of this service."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -12,27 +12,25 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-PAGE = Path(__file__).with_name("files")
+OURS = Path(__file__).with_name("files")
 SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
 FOLDERS = {
-    "start.js": PAGE,
-    "swagger-ui.css": SWAGGER_UI,
-    "swagger-ui-bundle.js": SWAGGER_UI,
-    "favicon-32x32.png": SWAGGER_UI,
+    **dict.fromkeys(("docs.css", "docs.js", "start.css", "start.js"), OURS),
+    **dict.fromkeys(("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"), SWAGGER_UI),
 }
 
 
-def documentation_page() -> Response:
-    """Return the page."""
-    response = send_from_directory(PAGE, "index.html")
+def page(filename: str) -> Response:
+    """Return a page of ours."""
+    response = send_from_directory(OURS, filename)
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
 
 def register_page_files(app: Flask) -> None:
-    """Serve what the page loads, and no other file."""
+    """Serve what the pages load, and no other file."""
 
-    @app.get("/swaggerui/<filename>")
+    @app.get("/docs/<filename>")
     def page_file(filename: str) -> Response:
         if filename not in FOLDERS:
             raise NotFound

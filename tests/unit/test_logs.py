@@ -137,7 +137,7 @@ def test_a_request_is_one_line_with_all_fields(ask: Ask, caplog: pytest.LogCaptu
         ("BREW", "/keys", None, 405),
         ("GET", "/secret/path", None, 404),
         ("GET", "/health/ready", "/health/ready", 200),
-        ("GET", "/swaggerui/swagger-ui.css", "/swaggerui/{filename}", 200),
+        ("GET", "/docs/swagger-ui.css", "/docs/{filename}", 200),
     ],
 )
 def test_the_route_is_the_template_and_never_the_path(

@@ -86,10 +86,11 @@ KEY_ROUTES = ("/keys", "/values", "/token")
 # Everything else of the service, which is open.
 OPEN = [
     "/",
+    "/docs",
     "/openapi.json",
     "/swagger.json",
-    "/swaggerui/start.js",
-    "/swaggerui/swagger-ui.css",
+    "/docs/docs.js",
+    "/docs/swagger-ui.css",
     "/health/live",
     "/health/ready",
 ]
@@ -225,9 +226,10 @@ class TestEveryCall:
 
         assert rules == {
             "/",
+            "/docs",
             "/openapi.json",
             "/swagger.json",
-            "/swaggerui/<filename>",
+            "/docs/<filename>",
             "/health/live",
             "/health/ready",
         }
@@ -235,7 +237,7 @@ class TestEveryCall:
             assert anyone("GET", target).status == 200
 
     @pytest.mark.parametrize(
-        ("target", "status"), [("/nothing", 404), ("/swaggerui/swagger-ui.js", 404), ("/keys/", 404), ("/keys", 405)]
+        ("target", "status"), [("/nothing", 404), ("/docs/swagger-ui.js", 404), ("/keys/", 404), ("/keys", 405)]
     )
     def test_what_does_not_exist_does_not_ask_for_a_token(self, anyone: Ask, target: str, status: int) -> None:
         assert anyone("TRACE" if status == 405 else "GET", target).status == status

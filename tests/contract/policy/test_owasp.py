@@ -226,7 +226,7 @@ class TestApi8SecurityMisconfiguration:
         assert str(Settings().bind) == "127.0.0.1:5000"
 
     @pytest.mark.parametrize(
-        "target", ["/", "/keys", "/keys/a", "/nothing", "/health/live", "/swaggerui/start.js", "//"]
+        "target", ["/", "/docs", "/keys", "/keys/a", "/nothing", "/health/live", "/docs/docs.js", "//"]
     )
     def test_every_answer_has_the_security_headers(self, ask: Ask, owner: Mapping[str, str], target: str) -> None:
         for headers in ({}, owner, {**AS_TEXT, **owner}):
@@ -247,7 +247,7 @@ class TestApi8SecurityMisconfiguration:
                 ("GET /", "no-cache"),
                 ("GET /openapi.json", "no-cache"),
                 ("GET /swagger.json", "no-cache"),
-                ("GET /swaggerui/start.js", "no-cache"),
+                ("GET /docs/docs.js", "no-cache"),
             ),
             *(("GET /keys", "no-cache"), ("HEAD /keys", "no-cache")),
         ],
@@ -261,7 +261,7 @@ class TestApi8SecurityMisconfiguration:
 
         assert answer.headers.getlist("Cache-Control") == [cached]
 
-    @pytest.mark.parametrize("target", ["/", "/openapi.json", "/swagger.json", "/swaggerui/start.js"])
+    @pytest.mark.parametrize("target", ["/", "/docs", "/openapi.json", "/swagger.json", "/docs/docs.js"])
     def test_the_documentation_is_sent_once_and_then_checked_by_its_etag(self, ask: Ask, target: str) -> None:
         tag = ask("GET", target).headers["ETag"]
 
@@ -295,7 +295,7 @@ class TestApi8SecurityMisconfiguration:
 
 class TestApi9ImproperInventoryManagement:
     def test_every_route_and_method_is_in_the_document(self, app: Flask, contract: Contract) -> None:
-        documentation = {"/", "/openapi.json", "/swagger.json", "/swaggerui/<filename>"}
+        documentation = {"/", "/docs", "/openapi.json", "/swagger.json", "/docs/<filename>"}
         served = {
             (re.sub(r"<key:key>", "{key}", rule.rule), method)
             for rule in app.url_map.iter_rules()
