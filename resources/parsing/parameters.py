@@ -89,17 +89,19 @@ def cursor_text(cursor: int) -> str:
     return f"{cursor:x}"
 
 
-# Swagger UI fills an x-example in and sends it, which is right for a filter only; it leaves x-examples alone.
+# Pages fill an x-example in and send it, which is right for a deletion only; they leave x-examples alone.
 _FILTER = {
     "description": "Which keys are meant: `$` is any run of characters, none included; every other character stands "
     r"for itself; `\$` and `\\` are a dollar sign and a backslash. The whole key must match.",
     "type": "string",
     "pattern": FILTER_PATTERN,
     "maxLength": MAX_FILTER_CHARACTERS,
-    "x-example": "wo$d",
+    "x-examples": {"starts with wo, ends with d": {"value": "wo$d"}},
 }
 FILTER = Parameter(name="filter", parse=Filter.parse, default=EVERY_KEY, document=_FILTER)
-FILTER_TO_DELETE = Parameter(name="filter", parse=_non_empty_filter, default=None, document={**_FILTER, "minLength": 1})
+FILTER_TO_DELETE = Parameter(
+    name="filter", parse=_non_empty_filter, default=None, document={**_FILTER, "minLength": 1, "x-example": "wo$d"}
+)
 VALUES = Parameter(
     name="values",
     parse=_boolean,

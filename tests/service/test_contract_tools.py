@@ -1,6 +1,7 @@
 """Tools that read the OpenAPI document find no fault in it, nor in what the service answers."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,12 @@ import pytest
 
 from models.tokens import Tokens
 from resources.media_types import BYTES, FORM, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT
+from tests.support.amounts import SEED
 from tests.support.clients import Answer, over_http
 from tests.support.contract import Contract
 from tests.support.programs import NODE_MODULES, need_node_modules, run
 from tests.support.servers.reverse_proxies import listens
-from tests.support.servers.services import Service, ask, environment, eventually, free_port, serving
+from tests.support.servers.services import PROGRAM, Service, ask, environment, eventually, free_port, serving
 from tests.support.servers.stores import server_of
 
 
@@ -56,6 +58,7 @@ CALLS = [
     ("GET", "/health/live", "", "", ""),
     ("GET", "/health/ready", "", "", ""),
 ]
+RECIPES = Path(__file__).parent.parent.parent / "docs" / "contract-tests"
 RULES = 'extends: ["spectral:oas"]'
 
 
@@ -124,3 +127,29 @@ def test_prism_finds_no_mismatch(document: Path, service: Service, contract: Con
     assert found == {}
     # Prism itself fails to forward a HEAD.
     assert seen == {(method, path) for method, path in contract.operations if method != "HEAD"}
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    """A folder with copies of the files of docs/contract-tests.md."""
+    return Path(shutil.copytree(RECIPES, tmp_path / "recipes"))
+
+
+def test_schemathesis_passes_with_the_settings_that_people_copy(recipes: Path, service: Service) -> None:
+    server_of(service).flushall()
+    command = (PROGRAM.with_name("schemathesis"), "run", f"http://127.0.0.1:{service.port}/openapi.json")
+
+    run(recipes, *command, "--max-examples", "20", "--seed", str(SEED))
+
+
+def test_dredd_passes_with_the_hooks_that_people_copy(recipes: Path, service: Service) -> None:
+    need_node_modules()
+    server_of(service).flushall()
+    (recipes / "swagger.json").write_bytes(ask(service, "GET", "/swagger.json").body)
+    (recipes / "node_modules").symlink_to(NODE_MODULES)
+    dredd = NODE_MODULES / ".bin" / "dredd"
+
+    told = run(recipes, dredd, "swagger.json", f"http://127.0.0.1:{service.port}", "--hookfiles", "dredd_hooks.js")
+
+    # A PUT of many keys, a PUT of one and a PATCH in each media type, and the other operations once.
+    assert "12 passing, 0 failing, 0 errors" in told
