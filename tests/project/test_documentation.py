@@ -1,6 +1,7 @@
 """The documentation is true: README and Swagger say what the code does, in both directions."""
 
 import contextlib
+import importlib
 import json
 import re
 import shutil
@@ -36,6 +37,7 @@ from tests.support.servers.services import (
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+LIMITS = (ROOT / "docs" / "limits.md").read_text()
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 EXAMPLES = {
@@ -75,9 +77,9 @@ MOVED_IN = {
 SAME = ("operationId", "summary", "description", "tags", "security")
 
 
-def table(heading: str) -> list[list[str]]:
-    """Give the rows of the README's table whose head starts with some words."""
-    [block] = re.findall(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+def table(heading: str, document: str = README) -> list[list[str]]:
+    """Give the rows of the table whose head starts with some words, by default of the README's."""
+    [block] = re.findall(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", document, re.MULTILINE)
     return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in block.splitlines()]
 
 
@@ -209,6 +211,38 @@ def comparable(output: str) -> object:
         return json.loads(output)
     except json.JSONDecodeError:
         return output.replace("\r", "").strip()
+
+
+class TestLimits:
+    def limits(self) -> dict[str, str]:
+        """Return the limit for each name of what sets it."""
+        return {row[3]: row[1] for row in table("what", LIMITS) if row[3]}
+
+    def test_every_limit_is_that_of_the_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Gunicorn's settings are read from a module that reads ours.
+        monkeypatch.setenv("FLASKVSTORE_REDIS_URL", "redis://127.0.0.1")
+        defaults = {variable_name(each.name): each.default for each in fields(Settings)}
+
+        def value_of(name: str) -> Any:
+            if name in defaults:
+                return defaults[name]
+            module, _, constant = name.rpartition(".")
+            return getattr(importlib.import_module(module), constant)
+
+        shown = {name: f"{int(value):,}" if (value := value_of(name)) else "" for name in self.limits()}
+        assert self.limits() == shown
+
+    def test_every_limit_of_the_code_is_there(self) -> None:
+        settings = {variable_name(each.name) for each in fields(Settings) if re.search(r"^max_|_seconds$", each.name)}
+        constants = {
+            f"{'.'.join(module.relative_to(ROOT).with_suffix('').parts)}.{constant}"
+            for layer in ("resources", "models")
+            for module in (ROOT / layer).rglob("*.py")
+            for constant in re.findall(r"^(MAX_\w+) = ", module.read_text(), re.MULTILINE)
+            if constant != "MAX_PORT"
+        }
+
+        assert settings | constants <= self.limits().keys()
 
 
 class TestOpenApi:
