@@ -6,6 +6,8 @@ BIN := .venv/bin
 ENGINE ?= docker
 # On two cores, of which a test that waits needs none; those of one file run one after the other: they share its services.
 PARALLEL := pytest -n 4 --dist loadfile
+# The tests of `make drop-in`.
+TOOLS ?= not gradle
 # The random seed of `make soak`, which prints it.
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -13,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
-.PHONY: help run setup check format test coverage compat compat-scaled clients granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test coverage compat compat-scaled clients drop-in granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,11 +38,11 @@ format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: .venv/dev.stamp ## Run the test suite
-	$(BIN)/python -m $(PARALLEL) -m "not soak and not image and not proxies and not clients"
+	$(BIN)/python -m $(PARALLEL) -m "not soak and not image and not proxies and not clients and not drop_in"
 
 coverage: .venv/dev.stamp ## Run the test suite with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image and not proxies and not clients"
+	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image and not proxies and not clients and not drop_in"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -52,6 +54,9 @@ compat-scaled: .venv/dev.stamp ## Run the contract's suite on a cluster, behind 
 
 clients: .venv/dev.stamp .venv/clients.stamp ## Generate clients and do every operation with each, and check the document with tools; needs Java, Go and Node.js
 	$(BIN)/python -m pytest -m clients tests/service/test_generated_clients.py tests/service/test_contract_tools.py
+
+drop-in: .venv/dev.stamp .venv/drop-in.stamp ## Run build tools and others on /values, as docs/drop-in.md shows; make drop-in TOOLS=gradle for the one that is slow
+	$(BIN)/python -m pytest -m drop_in -k "$(TOOLS)" tests/service/test_drop_in.py
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
 	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
@@ -91,6 +96,8 @@ lock: .venv/dev.stamp ## Write the lock files again from setup.cfg
 		--custom-compile-command "make lock" --upgrade --extra build setup.cfg -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --upgrade tests/drop_in/requirements.in -o tests/drop_in/requirements.txt
 
 clean: ## Remove what the other targets have created, except the data in ./data
 	rm -rf .venv build mutants *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -109,4 +116,11 @@ clean: ## Remove what the other targets have created, except the data in ./data
 	mkdir -p .venv/clients
 	cp $^ .venv/clients
 	npm ci --prefix .venv/clients --ignore-scripts --omit=optional --no-audit --no-fund
+	touch $@
+
+.venv/drop-in.stamp: $(addprefix tests/drop_in/,requirements.txt package.json package-lock.json)
+	$(PYTHON) -m venv .venv/drop-in
+	.venv/drop-in/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	cp $(wordlist 2,3,$^) .venv/drop-in
+	npm ci --prefix .venv/drop-in --ignore-scripts --omit=optional --no-audit --no-fund
 	touch $@
