@@ -270,6 +270,24 @@ def test_every_key_reaches_itself(browser: Browser, service: Service, served: As
             assert executed(block) == ("200", {key: "its value"})
 
 
+def test_the_pages_work_below_a_prefix_that_the_service_does_not_know(
+    browser: Browser, service: Service, served: Ask
+) -> None:
+    served("PUT", "/keys?word=one")
+    page = browser.new_page()
+    # As a proxy does that takes the prefix off.
+    page.route(
+        "**/kv/**", lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("/kv/", "/")))
+    )
+    page.goto(f"http://127.0.0.1:{service.port}/kv/")
+    address = page.locator(".address").first.inner_text()
+    page.get_by_role("link", name="Documentation").click()
+
+    assert address == f"http://127.0.0.1:{service.port}/kv/"
+    assert executed(try_out(page, "list_keys")) == ("200", {"word": "one"})
+    assert page.locator(".request-url").inner_text().endswith(f"{address}keys")
+
+
 def test_bytes_are_sent_from_a_file_and_shown_after_json(
     browser: Browser, service: Service, served: Ask, tmp_path: Path
 ) -> None:

@@ -66,10 +66,14 @@ new MutationObserver(() => {
   }
 }).observe(document.body, { childList: true, subtree: true });
 
+// The service is where this page is, under whatever path a proxy has them both.
+const servers = [{ url: new URL(".", location.href).pathname }];
+
 const page = () => ({
   statePlugins: {
     spec: {
       wrapActions: {
+        updateJsonSpec: (original) => (openapi) => original({ ...openapi, servers }),
         executeRequest: (original) => (request) => {
           executed = [request.pathName, request.method];
           return original(request);
@@ -85,7 +89,7 @@ const page = () => ({
   },
   // Lines can be typed, too.
   fn: { isFileUploadIntended: (schema) => schema?.get("format") === "binary" },
-  // There is one server: this one.
+  // There is no choice of servers.
   wrapComponents: { response: foldedError, ServersContainer: () => () => null },
 });
 
