@@ -193,7 +193,7 @@ def send_as(block: Locator, media_type: str) -> Locator:
 
 def show_as(block: Locator, media_type: str) -> None:
     """Choose what the answer is to be."""
-    block.locator(".responses-table .response-controls select.content-type").select_option(media_type)
+    block.locator(".response[data-code='200'] select.content-type").select_option(media_type)
 
 
 def faults_for_readers(page: Page) -> list[str]:

@@ -24,7 +24,8 @@ REQUESTS = amount(300, 4_000, "REQUESTS")
 GOLDEN = {f"golden {number}": f"{number}".encode() for number in range(50)}
 # What a request that never ends may wait for.
 PATIENCE_SECONDS = 0.2
-STOP_SECONDS = 5
+# Half of the time after which Gunicorn kills what has not ended.
+STOP_SECONDS = 15
 # By threads that have not been used before, caches of Python, and connections to the store.
 MAX_GROWTH_BYTES = 32 * 1024 * 1024
 MAX_GROWTH_FILES = 64
