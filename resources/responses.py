@@ -108,7 +108,10 @@ class LimitedStream:
 
     def __iter__(self) -> Iterator[bytes]:
         with reset_unless_complete(self._environ):
-            yield self._head
+            head, self._head = self._head, b""
+            yield head
+            # Else it would be held as long as the client reads.
+            del head
             yield from self._rest
 
     def close(self) -> None:

@@ -21,7 +21,9 @@ from tests.support.wire import LARGE, Cut, Wire
 
 pytestmark = pytest.mark.gunicorn("Granian has none of these limits: it is for clients that are trusted")
 ATTACKERS = 4
-ATTACK_SECONDS = 1.5
+ATTACK_SECONDS = 2.5
+# Far above what others wait, and below the time of an attack, for which a worker that does not give way is silent.
+LONGEST_SECONDS = 2 * SLACK_SECONDS
 IMPORT = (
     b"PUT /keys HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
     b"Content-Length: 1000000000000\r\n\r\n"
@@ -65,12 +67,13 @@ def flooding(port: int, head: bytes, piece: bytes) -> Iterator[None]:
                 connection.sendall(head)
                 connection.settimeout(0)
                 while not ended.is_set():
-                    with contextlib.suppress(BlockingIOError):
+                    try:
                         connection.send(piece)
+                    except BlockingIOError:
+                        time.sleep(0.001)
                     with contextlib.suppress(BlockingIOError):
                         if not connection.recv(1024 * 1024):
                             break
-                    time.sleep(0)
 
     threads = [threading.Thread(target=flood) for _ in range(ATTACKERS)]
     for thread in threads:
@@ -98,13 +101,14 @@ def test_what_comes_without_end_keeps_nobody_waiting(guarded: Service, head: byt
     with flooding(guarded.port, head, piece):
         slowest = slowest_answer(guarded)
 
-    assert slowest < SLACK_SECONDS
+    assert slowest < LONGEST_SECONDS
     assert set(workers(guarded)) == before
 
 
-def test_an_import_without_end_keeps_nobody_waiting(tmp_path: Path) -> None:
-    with serving(tmp_path) as service, flooding(service.port, IMPORT, RECORD * 1_000):
-        assert slowest_answer(service) < SLACK_SECONDS
+@pytest.mark.parametrize("piece", [RECORD * 1_000, b"x\n" * 5_000], ids=["records", "wrong lines"])
+def test_an_import_without_end_keeps_nobody_waiting(tmp_path: Path, piece: bytes) -> None:
+    with serving(tmp_path) as service, flooding(service.port, IMPORT + RECORD, piece):
+        assert slowest_answer(service) < LONGEST_SECONDS
 
 
 @pytest.mark.parametrize("framing", [CHUNKED, {"Content-Length": str(10**12)}], ids=str)
@@ -166,11 +170,11 @@ def test_a_body_that_comes_too_slowly_is_ended(
 
 
 def test_a_body_that_goes_on_is_waited_for(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
-    with limited(tmp_path, valkey_server, PATIENCE_SECONDS=2) as service, Wire(service.port) as wire:
+    with limited(tmp_path, valkey_server, PATIENCE_SECONDS=1) as service, Wire(service.port) as wire:
         wire.begin("PUT", "/keys/steady", {"Content-Length": "40000"})
-        for _ in range(8):
+        for _ in range(5):
             time.sleep(0.5)
-            wire.send(b"x" * 5_000)
+            wire.send(b"x" * 8_000)
 
         assert wire.answer().status == 200
 
