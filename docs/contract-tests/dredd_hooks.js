@@ -3,14 +3,20 @@ const hooks = require("hooks");
 
 hooks.beforeEach((transaction) => {
   const { request, expected } = transaction;
-  // It cannot send a HEAD, nor make a body in another media type than JSON.
-  transaction.skip ||= request.method === "HEAD" || (request.method === "PUT" && request.uri === "/keys" && !request.body);
+  // It cannot send a HEAD, ask for a part, nor make a body in another media type than JSON.
+  const isForm = request.method === "PUT" && request.uri === "/keys" && !request.body;
+  transaction.skip ||= request.method === "HEAD" || isForm || expected.statusCode === "206";
   // It sends every header that is possible, and expects every header that is possible.
-  for (const name of ["If-Match", "If-None-Match"]) {
+  for (const name of ["If-Match", "If-None-Match", "If-Range", "Range"]) {
     delete request.headers[name];
   }
-  for (const name of ["Expire-In", "Link"]) {
+  for (const name of ["Accept-Ranges", "Expire-In", "Link"]) {
     delete expected.headers[name];
+  }
+  // Where an answer is bytes it asks for the media type of errors.
+  if (expected.statusCode === "200" && expected.headers["Content-Type"] === "application/problem+json") {
+    delete request.headers.Accept;
+    delete expected.headers["Content-Type"];
   }
   // It fails at formats that it does not know, such as int64.
   if (expected.bodySchema) {

@@ -1,6 +1,7 @@
 """Tools that read the OpenAPI document find no fault in it, nor in what the service answers."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -142,7 +143,7 @@ def test_schemathesis_passes_with_the_settings_that_people_copy(recipes: Path, s
     run(recipes, *command, "--max-examples", "20", "--seed", str(SEED))
 
 
-def test_dredd_passes_with_the_hooks_that_people_copy(recipes: Path, service: Service) -> None:
+def test_dredd_passes_with_the_hooks_that_people_copy(recipes: Path, service: Service, contract: Contract) -> None:
     need_node_modules()
     server_of(service).flushall()
     (recipes / "swagger.json").write_bytes(ask(service, "GET", "/swagger.json").body)
@@ -151,5 +152,6 @@ def test_dredd_passes_with_the_hooks_that_people_copy(recipes: Path, service: Se
 
     told = run(recipes, dredd, "swagger.json", f"http://127.0.0.1:{service.port}", "--hookfiles", "dredd_hooks.js")
 
-    # A PUT of many keys, a PUT of one and a PATCH in each media type, and the other operations once.
-    assert "12 passing, 0 failing, 0 errors" in told
+    found = re.search(r"(\d+) passing, 0 failing, 0 errors", told)
+    assert found, told
+    assert int(found[1]) >= sum(method != "HEAD" for method, _ in contract.operations)
