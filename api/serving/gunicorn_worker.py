@@ -36,7 +36,11 @@ class Worker(GeventWorker):
 
     def run(self) -> None:
         """Serve until a stop."""
+        # Gunicorn's parent reads this module too, and must not read that one.
+        from models.turn import Turn  # noqa: PLC0415
+
         self._clients = Clients(self.worker_connections)
+        Turn.pause = self._clients.give_way
         for listener in self.sockets:
             # A unix socket has none.
             with suppress(OSError):

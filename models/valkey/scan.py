@@ -28,7 +28,8 @@ MAX_SCANS_PER_PAGE = 100
 # About how many bytes of values are read and held at a time, and how many at most, unless one value is larger.
 BATCH_BYTES = 1024 * 1024
 MAX_BATCH_BYTES = 4 * BATCH_BYTES
-FIRST_BATCH_KEYS = 16
+# Of the largest values so many fit.
+FIRST_BATCH_KEYS = 4
 # How many values are read of the names that one SCAN found, at random, before more are read at a time.
 SAMPLE_KEYS = 64
 
