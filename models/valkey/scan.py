@@ -24,6 +24,8 @@ Item = TypeVar("Item")
 # little gives short pages, not slow ones.
 SCAN_COUNT = 700
 MAX_SCANS_PER_PAGE = 100
+# How many sizes one command asks for: 10,000 at once kept the server of a busy machine for 36 ms.
+SIZES_AT_A_TIME = 2_000
 
 # About how many bytes of values are read and held at a time, and how many at most, unless one value is larger.
 BATCH_BYTES = 1024 * 1024
@@ -152,9 +154,10 @@ class Scan:
             yield from batches.of(names)
 
     def _sizes(self, scanned: Iterable[list[bytes]]) -> Iterator[list[Listed]]:
-        for names in filter(None, scanned):
-            found = read(self._backend.by_slot, names, scripts.sizes)
-            yield [record for group, answer in found for record in self._records(group, *answer)]
+        for names in scanned:
+            for first in range(0, len(names), SIZES_AT_A_TIME):
+                found = read(self._backend.by_slot, names[first : first + SIZES_AT_A_TIME], scripts.sizes)
+                yield [record for group, answer in found for record in self._records(group, *answer)]
 
     def _values(self, batch: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes | None]], int]:
         found: list[tuple[bytes, bytes | None]] = []

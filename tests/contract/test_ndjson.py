@@ -116,6 +116,8 @@ class TestSizes:
         sizes = {record["key"]: record["value_bytes"] for record in exported(ask, "/keys?values=false")}
 
         assert sizes == {f"key {number}": number % 7 for number in range(3_000)}
+        page = ask("GET", "/keys?values=false&limit=5000", headers=AS_NDJSON)
+        assert {json.loads(line)["key"] for line in page.body.splitlines()} == sizes.keys()
 
     def test_an_import_takes_none(self, ask: Ask, client: Redis) -> None:
         answer = imported(ask, {"key": "a", "value": "1"}, {"key": "b", "value_bytes": 1})
