@@ -105,7 +105,14 @@ const ui = SwaggerUIBundle({
   requestInterceptor: asTyped,
   onComplete: () => {
     // Text can be typed; bytes need a file.
-    ui.getSystem().oas3Actions.setRequestContentType({ value: "text/plain", pathMethod: ["/keys/{key}", "put"] });
+    const { oas3Actions, specSelectors } = ui.getSystem();
+    for (const [path, item] of specSelectors.specJson().get("paths")) {
+      for (const [method, operation] of item) {
+        if (operation.hasIn(["requestBody", "content", "text/plain"])) {
+          oas3Actions.setRequestContentType({ value: "text/plain", pathMethod: [path, method] });
+        }
+      }
+    }
     const token = sessionStorage.getItem(TOKEN);
     if (token) {
       ui.preauthorizeApiKey(TOKEN, token);
