@@ -6,6 +6,8 @@ BIN := .venv/bin
 ENGINE ?= docker
 # On two cores, of which a test that waits needs none; those of one file run one after the other: they share its services.
 PARALLEL := pytest -n 4 --dist loadfile
+# The tests of `make test`; the others have targets of their own.
+AT_ONCE := not soak and not browser and not clients and not drop_in and not image and not proxies
 # The tests of `make drop-in`.
 TOOLS ?= not gradle
 # The random seed of `make soak`, which prints it.
@@ -15,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
 
-.PHONY: help run setup check format test coverage compat compat-scaled clients drop-in granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
+.PHONY: help run setup check format test coverage compat compat-scaled browser clients drop-in granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -38,11 +40,11 @@ format: .venv/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
 
 test: .venv/dev.stamp ## Run the test suite
-	$(BIN)/python -m $(PARALLEL) -m "not soak and not image and not proxies and not clients and not drop_in"
+	$(BIN)/python -m $(PARALLEL) -m "$(AT_ONCE)"
 
 coverage: .venv/dev.stamp ## Run the test suite with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m $(PARALLEL) -m "not soak and not image and not proxies and not clients and not drop_in"
+	$(BIN)/coverage run -m $(PARALLEL) -m "$(AT_ONCE)"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -51,6 +53,9 @@ compat: .venv/dev.stamp ## Run the contract's suite on another server: make comp
 
 compat-scaled: .venv/dev.stamp ## Run the contract's suite on a cluster, behind Sentinels and as a user with few rights; SERVER as above
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m $(PARALLEL) $(CONTRACT)
+
+browser: .venv/dev.stamp ## Try the pages in a real browser; needs Chromium
+	$(BIN)/python -m pytest -m browser tests/service/test_browser.py
 
 clients: .venv/dev.stamp .venv/clients.stamp ## Generate clients and do every operation with each, and check the document with tools; needs Java, Go and Node.js
 	$(BIN)/python -m pytest -m clients tests/service/test_generated_clients.py tests/service/test_contract_tools.py

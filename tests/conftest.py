@@ -16,6 +16,7 @@ from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
 from models.store import Store
 from models.valkey.connection import connect
+from resources.extensions import STORE
 from tests.support.amounts import IS_SOAK
 from tests.support.clients import Ask, in_process
 from tests.support.contract import Contract
@@ -148,10 +149,17 @@ def store(request: pytest.FixtureRequest, backend: str, client: Redis, prefix: s
         yield Store(reached, key_prefix=prefix, max_value_bytes=MAX_VALUE_BYTES)
 
 
+@pytest.fixture(scope="session")
+def made_once() -> Flask:
+    """An application without a store: it takes longer to make than most tests."""
+    return create_app(Settings(redis_url="redis://127.0.0.1:1"))
+
+
 @pytest.fixture
-def app(store: Store) -> Flask:
+def app(made_once: Flask, store: Store) -> Flask:
     """An application on each kind of server."""
-    return create_app(Settings(), store=store)
+    made_once.extensions[STORE] = store
+    return made_once
 
 
 @pytest.fixture

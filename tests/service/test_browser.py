@@ -20,6 +20,7 @@ from tests.support.contract import Contract
 from tests.support.servers.services import Service, need, serving
 
 
+pytestmark = pytest.mark.browser
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--no-sandbox",

@@ -86,6 +86,7 @@ def flooding(port: int, head: bytes, piece: bytes) -> Iterator[None]:
             thread.join()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("head", "piece"),
     [
@@ -105,6 +106,7 @@ def test_what_comes_without_end_keeps_nobody_waiting(guarded: Service, head: byt
     assert set(workers(guarded)) == before
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("piece", [RECORD * 1_000, b"x\n" * 5_000], ids=["records", "wrong lines"])
 def test_an_import_without_end_keeps_nobody_waiting(tmp_path: Path, piece: bytes) -> None:
     with serving(tmp_path) as service, flooding(service.port, IMPORT + RECORD, piece):
