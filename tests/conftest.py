@@ -1,8 +1,9 @@
 """Fixtures: a store, an application around it, and ways to ask it."""
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from api.serving import embedded
 from api.serving.embedded import EmbeddedServer
 from api.settings import Settings
 from models.store import Store
+from models.valkey.backend import Backend
 from models.valkey.connection import connect
 from resources.extensions import STORE
 from tests.support.amounts import IS_SOAK
@@ -81,12 +83,24 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def valkey_connection(valkey_server: EmbeddedServer) -> Iterator[Redis]:
+    """A client of it, made once."""
+    with Redis.from_url(valkey_server.url) as client:
+        yield client
+
+
 @pytest.fixture
-def valkey_client(valkey_server: EmbeddedServer) -> Redis:
+def valkey_client(valkey_connection: Redis) -> Any:
     """An empty real Valkey."""
-    client = Redis.from_url(valkey_server.url)
-    client.flushall()
-    return client
+    return emptied(valkey_connection)
+
+
+@pytest.fixture(scope="session")
+def service_connection(service: Service) -> Iterator[Redis]:
+    """A client of the Valkey behind the service, made once."""
+    with server_of(service) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +137,7 @@ def client(request: pytest.FixtureRequest, backend: str) -> Any:
         case "sentinel":
             return emptied(request.getfixturevalue("sentinel_group").primaries()[0].client)
         case _:
-            return emptied(server_of(request.getfixturevalue("service")))
+            return emptied(request.getfixturevalue("service_connection"))
 
 
 @pytest.fixture
@@ -132,8 +146,17 @@ def prefix(request: pytest.FixtureRequest, backend: str) -> str:
     return "{kv:}" if backend == "cluster" and request.node.get_closest_marker("one_slot") else PREFIX
 
 
+@pytest.fixture(scope="session")
+def reached() -> Iterator[Callable[[str], Backend]]:
+    """What reaches the servers of a URL, made once for each."""
+    with ExitStack() as stack:
+        yield cache(lambda url: stack.enter_context(closing(connect(url, timeout_seconds=5, max_connections=8))))
+
+
 @pytest.fixture
-def store(request: pytest.FixtureRequest, backend: str, client: Redis, prefix: str) -> Iterator[Store]:
+def store(
+    request: pytest.FixtureRequest, reached: Callable[[str], Backend], backend: str, client: Redis, prefix: str
+) -> Store:
     """A store on each kind of server."""
     match backend:
         case "cluster" | "sentinel":
@@ -145,8 +168,7 @@ def store(request: pytest.FixtureRequest, backend: str, client: Redis, prefix: s
             url = request.getfixturevalue("valkey_server").url
         case _:
             url = url_of(request.getfixturevalue("service"))
-    with closing(connect(url, timeout_seconds=5, max_connections=8)) as reached:
-        yield Store(reached, key_prefix=prefix, max_value_bytes=MAX_VALUE_BYTES)
+    return Store(reached(url), key_prefix=prefix, max_value_bytes=MAX_VALUE_BYTES)
 
 
 @pytest.fixture(scope="session")
@@ -172,9 +194,9 @@ def ask(request: pytest.FixtureRequest, backend: str, client: Redis, contract: C
 
 
 @pytest.fixture
-def served(service: Service, contract: Contract) -> Ask:
+def served(service: Service, service_connection: Redis, contract: Contract) -> Ask:
     """Ask a real service with an empty store."""
-    server_of(service).flushall()
+    emptied(service_connection)
     return service.ask(contract)
 
 
