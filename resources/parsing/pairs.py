@@ -3,6 +3,7 @@
 from flask import request
 
 from models.entry import unique, values_from_json
+from models.turn import Turn
 from resources.errors import InvalidBody, InvalidPairs
 from resources.media_types import FORM, JSON, NDJSON
 from resources.parsing.body import read_bytes
@@ -23,12 +24,14 @@ def read_put() -> tuple[dict[str, bytes], int | None]:
     query = unique(parse_pairs(request.query_string), InvalidPairs)
     expire_in = query.pop(EXPIRE_IN.name, None)
     seconds = EXPIRE_IN.default if expire_in is None else EXPIRE_IN.parse(expire_in)
+    turn = Turn()
     pairs = [(key, value.encode()) for key, value in query.items()] + _body_pairs()
     if not pairs:
         raise InvalidPairs(
             "There is nothing to store. Give NAME=VALUE in the query string or in a form body, or a JSON object "
             f"with the header Content-Type: {JSON}."
         )
+    turn.give_way()
     return unique(pairs, InvalidPairs), seconds
 
 
@@ -37,8 +40,11 @@ def _body_pairs() -> list[tuple[str, bytes]]:
     if not body:
         # Some clients name a media type whether there is a body or not.
         return []
+    turn = Turn()
     if is_a(JSON):
-        return values_from_json(parse_object(body))
+        members = parse_object(body)
+        turn.give_way()
+        return values_from_json(members)
     if not is_a(FORM):
         raise unsupported(JSON, FORM, NDJSON)
     if b"\n" in body or b"\r" in body:

@@ -242,7 +242,7 @@ def check_it_was_tried(answered: Answered) -> None:
 
 # Schemathesis makes one test of each operation, so the document is needed while tests are collected.
 openapi = create_app(Settings(redis_url="redis://127.0.0.1:1")).test_client().get("/openapi.json").get_json()
-document = schemathesis.openapi.from_dict(openapi, config=configured(max_examples=amount(40, 300)))
+document = schemathesis.openapi.from_dict(openapi, config=configured(max_examples=amount(20, 300)))
 document.hook("filter_case")(declarable)
 document.hook("filter_case")(fits_into_a_request_line)
 document.hook("before_add_examples")(drop_examples)
@@ -253,7 +253,7 @@ guarded_document = schemathesis.openapi.from_dict(
         "components": {**openapi["components"], "securitySchemes": SECURITY_SCHEMES},
         "security": [{name: []} for name in SECURITY_SCHEMES],
     },
-    config=configured(max_examples=amount(10, 50)),
+    config=configured(max_examples=amount(5, 50)),
 )
 
 

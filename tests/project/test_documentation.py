@@ -216,7 +216,7 @@ def comparable(output: str) -> object:
 class TestLimits:
     def limits(self) -> dict[str, str]:
         """Return the limit for each name of what sets it."""
-        return {row[3]: row[1] for row in table("what", LIMITS) if row[3]}
+        return {row[3]: row[1] for row in table(r"what \| limit", LIMITS) if row[3]}
 
     def test_every_limit_is_that_of_the_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # Gunicorn's settings are read from a module that reads ours.

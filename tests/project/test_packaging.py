@@ -178,6 +178,7 @@ class TestSource:
 
         assert {name for name in kept if not (source / name).exists()} == set()
 
+    @pytest.mark.soak
     def test_its_tests_pass_with_the_wheel(self, source: Path, programs: Path) -> None:
         tests = ["tests/unit/test_settings.py", "tests/project/test_documentation.py"]
 

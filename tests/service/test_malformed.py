@@ -16,7 +16,7 @@ from tests.support.servers.services import Service, workers
 
 
 CLIENTS = 4
-REQUESTS = amount(2_100, 10_500)
+REQUESTS = amount(700, 10_500)
 CLOSED = "closed"
 STATUS_LINE = re.compile(rb"^HTTP/1\.[01] (\d{3}) ")
 

@@ -20,7 +20,7 @@ from tests.support.servers.stores import server_of
 
 
 CLIENTS = 4
-REQUESTS = amount(300, 4_000, "REQUESTS")
+REQUESTS = amount(100, 4_000, "REQUESTS")
 GOLDEN = {f"golden {number}": f"{number}".encode() for number in range(50)}
 # What a request that never ends may wait for.
 PATIENCE_SECONDS = 0.2

@@ -5,6 +5,8 @@ import subprocess
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
 from tests.support.clients import put_json
 from tests.support.contract import Contract
 from tests.support.servers.services import need, serving
@@ -25,6 +27,7 @@ def grep(expression: str) -> set[str]:
     return set(found.stdout.decode().splitlines())
 
 
+@pytest.mark.soak
 def test_a_dictionary_is_stored_filtered_and_there_after_a_restart(tmp_path: Path, contract: Contract) -> None:
     need(WORDS.exists(), "Debian's package wamerican")
     words = WORDS.read_text().splitlines()
