@@ -39,7 +39,7 @@ def backend() -> str:
 
 @pytest.mark.parametrize("sent", [SENT_LITERAL_BYTES, 1])
 @pytest.mark.grows
-@settings(max_examples=amount(100, 5_000))
+@settings(max_examples=amount(100, 2_000))
 @given(drawn=patterns_and_keys())
 def test_a_filter_matches_what_its_regular_expression_matches(
     client: Redis, monkeypatch: pytest.MonkeyPatch, sent: int, drawn: tuple[str, str, set[str]]
@@ -64,7 +64,7 @@ LONG = ["a" * SENT_LITERAL_BYTES, "a" * 300, "b" + "a" * 300, "a" * 300 + "b", "
 
 
 @pytest.mark.grows
-@settings(max_examples=amount(100, 5_000))
+@settings(max_examples=amount(100, 500))
 @given(st.lists(st.sampled_from([None, "a", "b", *LONG]), max_size=5), st.lists(st.sampled_from(["", "a", *LONG])))
 def test_a_long_filter_is_shortened_for_the_server_and_matches_the_same(
     client: Redis, pieces: list[str | None], others: list[str]
