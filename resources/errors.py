@@ -76,7 +76,7 @@ class TooManyBytes(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
             f"The requests that this worker is busy with hold {limit:,} bytes, which is the limit. Try again in a "
-            "moment. Nothing was changed.",
+            "moment.",
             limit=limit,
         )
 

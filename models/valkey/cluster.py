@@ -118,7 +118,7 @@ class Cluster:
         names: Sequence[bytes],
         max_bytes: int,
         *,
-        expiries: bool,  # noqa: ARG002
+        expiries: bool,  # noqa: ARG002  # the script always asks for them
     ) -> list[tuple[Sequence[bytes], Snapshot]]:
         return self.by_slot(names, partial(scripts.export, max_bytes=max_bytes))
 
