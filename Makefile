@@ -15,7 +15,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The tests that run on every kind of server.
-CONTRACT := $(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py model.py) tests/unit/test_filter.py
+CONTRACT := $(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py model.py watching.py) tests/unit/test_filter.py
 
 .PHONY: help run setup check format test coverage compat compat-scaled browser clients drop-in granian proxies soak mutants bench bench-quick image image-test monitoring-plots lock clean
 

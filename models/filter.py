@@ -4,6 +4,7 @@ import re
 from functools import cached_property
 from typing import Self
 
+from models.entry import key_bytes
 from models.errors import InvalidFilter, quoted
 
 
@@ -70,6 +71,24 @@ class Filter:
             else:
                 literals[-1] += (token["escaped"] or token["plain"]).encode()
         return cls(literals, text)
+
+    @classmethod
+    def of_key(cls, key: str) -> Self:
+        """Return the filter that matches one key.
+
+        :raises InvalidKey: it cannot be a key
+        """
+        return cls([key_bytes(key)], re.sub(r"[\\$]", r"\\\g<0>", key))
+
+    @property
+    def start(self) -> bytes:
+        """What every key that it matches starts with."""
+        return self._literals[0]
+
+    @property
+    def key(self) -> bytes | None:
+        """The one key that it matches; None if it has a wildcard."""
+        return self._literals[0] if len(self._literals) == 1 else None
 
     def glob(self, prefix: bytes) -> bytes:
         """Return the Redis pattern for names: a prefix, taken literally, and then what the filter says, or less."""

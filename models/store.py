@@ -37,6 +37,8 @@ from models.valkey.connection import read, write
 from models.valkey.prefetch import prefetch
 from models.valkey.scan import HITS_PREFIX, Scan
 from models.valkey.scripts import Command
+from models.watching.hub import Hub
+from models.watching.watcher import Watcher
 
 
 # So many keep a server busy for up to 50 ms: by MSET, and by a script, which writes them one by one.
@@ -72,6 +74,7 @@ class Store:
         self._backend = backend
         self._prefix = key_prefix.encode()
         self._scan = Scan(backend, self._prefix)
+        self._hub = Hub(backend, self._prefix)
 
     def within(self, namespace: str) -> Self:
         """Return the part of this store that is one namespace, whose name has no colon."""
@@ -321,6 +324,17 @@ class Store:
         """Return a page of what :meth:`export_records` returns; see :meth:`page`."""
         cursor, names = self._scan.page(pattern, cursor=cursor, limit=limit, strings=not values)
         return cursor, self._scan.records([names], values=values)
+
+    def watch(self, pattern: Filter, *, since: str | None = None, initial: bool = True) -> Watcher:
+        """Watch what a filter matches, whoever changes it.
+
+        :param since: the id to go on from
+        :param initial: whether all states are told where nothing is known: without an id, or if too much has changed
+        :raises InvalidKey: it can only be a counter of the rate limit
+        """
+        if pattern.key is not None:
+            self._refuse_counters([self._prefix + pattern.key])
+        return Watcher(self._hub, self._prefix, pattern, since=since, initial=initial)
 
     def import_records(self, records: Iterable[Record]) -> int:
         """Write records that :meth:`check` has let pass; those with one key in their order.

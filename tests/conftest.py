@@ -28,6 +28,8 @@ from tests.support.servers.services import WSGI_SERVER, Service, serving, valkey
 from tests.support.servers.stores import MAX_VALUE_BYTES, PREFIX, server_of, url_of
 
 
+# What tests run on; `make compat-scaled` names others.
+BACKENDS = os.environ.get("TEST_BACKENDS", "valkey gunicorn").split()
 # Fixtures are not made anew for each example: a test empties its store by itself. Nor is an example ever late.
 settings.register_profile(
     "flaskvstore",
@@ -117,12 +119,9 @@ def sentinel_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         yield group
 
 
-@pytest.fixture(params=os.environ.get("TEST_BACKENDS", "valkey gunicorn").split())
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """What a test runs on: an application in this process on a real server, or a whole service with one.
-
-    ``TEST_BACKENDS`` names others: see `make compat-scaled`.
-    """
+    """What a test runs on: an application in this process on a real server, or a whole service with one."""
     return str(request.param)
 
 

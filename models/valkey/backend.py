@@ -29,6 +29,54 @@ class Topology(NamedTuple):
 Snapshot = tuple[Sequence[bytes | None], Sequence[int], Sequence[bytes]] | tuple[int]
 
 
+class Round(NamedTuple):
+    """What a server has told since the round before.
+
+    A server tells names behind the answers of the same turn of its loop. So a change from before the clock of a round
+    may come in the next round only, and never later.
+
+    :param names: the names that have changed
+    :param has_lost_all: whether all keys of some database are gone
+    :param clock: the server's clock behind it, in microseconds since 1970
+    """
+
+    names: Sequence[bytes]
+    has_lost_all: bool
+    clock: int
+
+
+class Teller(Protocol):
+    """Tells which names change in one server. Its methods may raise any :class:`~models.errors.StoreError`."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something is told."""
+
+    def round(self) -> Round:
+        """Return what was told since the last round."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Tracked(NamedTuple):
+    """The processes that hold all keys, followed from one moment on.
+
+    :param reader: reads from these processes, one command at a time, and fails once one of them is lost
+    :param tellers: tell which names change, one for each server
+    :param fingerprint: that of the topology
+    """
+
+    reader: "Backend"
+    tellers: list[Teller]
+    fingerprint: int
+
+    def close(self) -> None:
+        """Close all connections."""
+        for teller in self.tellers:
+            teller.close()
+        self.reader.close()
+
+
 class Backend(Protocol):
     """Sends commands. Nothing is ever sent twice here; see :mod:`models.valkey.connection` for what is."""
 
@@ -63,6 +111,13 @@ class Backend(Protocol):
 
         :raises StoreChanged: some slots are on their way from one server to another
         :raises StoreUnavailable: some slots are nowhere
+        """
+
+    def track(self, prefix: bytes) -> Tracked:
+        """Follow which names change.
+
+        :param prefix: what the names start with
+        :raises StoreError: the servers cannot be reached, or do not tell it
         """
 
     def ping(self) -> None:

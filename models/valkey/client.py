@@ -9,9 +9,10 @@ import hiredis
 from redis import exceptions
 
 from models.valkey import scripts
-from models.valkey.backend import Snapshot, Topology
+from models.valkey.backend import Snapshot, Topology, Tracked
 from models.valkey.pool import Limits, Pool, open_pool
 from models.valkey.scripts import Command
+from models.valkey.tracking import Lane, NameTeller, check_same
 
 
 _packed: Callable[[Command], bytes] = hiredis.pack_command
@@ -26,7 +27,7 @@ class Client:
     :param pool: its connections
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool | Lane) -> None:
         self.pool = pool
 
     def execute(self, *command: Any) -> Any:
@@ -89,7 +90,25 @@ class Client:
     def topology(self) -> Topology:  # noqa: D102
         # Not PING, which a server refuses that cannot write to its disk.
         run_id, _ = self.execute_with_run_id("TIME")
-        return Topology(int(run_id[:8] or "0", 16), [(self, run_id)])
+        return Topology(_fingerprint(run_id), [(self, run_id)])
+
+    def track(self, prefix: bytes) -> Tracked:  # noqa: D102
+        reader, teller = self.follow(prefix)
+        return Tracked(reader, [teller], _fingerprint(teller.run_id))
+
+    def follow(self, prefix: bytes) -> "tuple[Client, NameTeller]":
+        """Return a client that reads from one process only, and what that process tells.
+
+        :param prefix: what the names start with
+        """
+        teller = NameTeller(self.pool, prefix)
+        try:
+            lane = Lane(self.pool)
+            check_same(lane, teller)
+        except BaseException:
+            teller.close()
+            raise
+        return Client(lane), teller
 
     def ping(self) -> None:  # noqa: D102
         self.execute("PING")
@@ -106,6 +125,10 @@ def open_client(url: str, limits: Limits, **options: Any) -> Client:
     :param options: those of :func:`models.valkey.pool.open_pool`
     """
     return Client(open_pool(url, limits, **options))
+
+
+def _fingerprint(run_id: str) -> int:
+    return int(run_id[:8] or "0", 16)
 
 
 def _answer(connection: Any) -> Any:

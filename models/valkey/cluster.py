@@ -4,6 +4,7 @@ See https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/. 
 well; docs/decisions.md says why it is not used.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -18,10 +19,10 @@ from redis.crc import key_slot
 from models.address import Address
 from models.errors import StoreChanged, StoreError, StoreTimeout, StoreUnavailable
 from models.valkey import scripts
-from models.valkey.backend import Snapshot, Topology
+from models.valkey.backend import Snapshot, Topology, Tracked
 from models.valkey.client import Client
 from models.valkey.discovery import Discovery
-from models.valkey.redis_errors import MOVING, TIMEOUT, UNAVAILABLE, PartialFailure, translated
+from models.valkey.redis_errors import CHANGED, MOVING, TIMEOUT, UNAVAILABLE, PartialFailure, translated
 from models.valkey.scripts import Command
 
 
@@ -124,19 +125,23 @@ class Cluster:
 
     def topology(self) -> Topology:
         """Ask every primary which slots it has."""
-        for _ in range(2):
-            parts = [self._part(address) for address in sorted(self._primaries())]
-            if sum(part.size for part in parts) == SLOTS:
-                break
-            self._is_stale = True
-        else:
-            raise StoreUnavailable(UNAVAILABLE)
-        if any(part.is_moving for part in parts):
-            raise StoreChanged(MOVING)
-        # Sorted by what all workers see alike, because a cursor names a server by its place.
-        parts.sort(key=lambda part: part.fingerprint)
-        whole = "\n".join(f"{part.fingerprint} {part.run_id}" for part in parts)
-        return Topology(crc32(whole.encode()), [(part.server, part.run_id) for part in parts])
+        parts = self._parts()
+        return Topology(_fingerprint(parts), [(part.server, part.run_id) for part in parts])
+
+    def track(self, prefix: bytes) -> Tracked:
+        """Follow every primary. The reader refuses another server, of which nobody would tell what changes there."""
+        parts = self._parts()
+        reader = copy.copy(self)
+        reader._open, reader._servers, reader._slot_map = _refuse, {}, self._slot_map[:]  # noqa: SLF001  # its own kind
+        tracked = Tracked(reader, [], _fingerprint(parts))
+        try:
+            for part in parts:
+                reader._servers[part.address], teller = part.server.follow(prefix)  # noqa: SLF001  # as above
+                tracked.tellers.append(teller)
+        except BaseException:
+            tracked.close()
+            raise
+        return tracked
 
     def ping(self) -> None:
         """Check that some node says that the cluster is well."""
@@ -229,6 +234,20 @@ class Cluster:
             primaries = set(slot_map)
             self._servers = {a: server for a, server in self._servers.items() if a in primaries}
 
+    def _parts(self) -> "list[_Part]":
+        for _ in range(2):
+            parts = [self._part(address) for address in sorted(self._primaries())]
+            if sum(part.size for part in parts) == SLOTS:
+                break
+            self._is_stale = True
+        else:
+            raise StoreUnavailable(UNAVAILABLE)
+        if any(part.is_moving for part in parts):
+            raise StoreChanged(MOVING)
+        # Sorted by what all workers see alike, because a cursor names a server by its place.
+        parts.sort(key=lambda part: part.fingerprint)
+        return parts
+
     def _part(self, address: Address) -> "_Part":
         server = self._server(address)
         try:
@@ -242,7 +261,7 @@ class Cluster:
         node_id, _, _, _, _, _, epoch, _, *slots = next(line for line in lines if "myself" in line[2])
         whole = [part.partition("-") for part in slots if not part.startswith("[")]
         size = sum(int(last or first) - int(first) + 1 for first, _, last in whole)
-        return _Part(server, run_id, f"{node_id} {epoch} {slots}", size, len(whole) < len(slots))
+        return _Part(address, server, run_id, f"{node_id} {epoch} {slots}", size, len(whole) < len(slots))
 
 
 class _Part(NamedTuple):
@@ -253,11 +272,20 @@ class _Part(NamedTuple):
     :param is_moving: whether one of them is on its way
     """
 
+    address: Address
     server: Client
     run_id: str
     fingerprint: str
     size: int
     is_moving: bool
+
+
+def _fingerprint(parts: Sequence[_Part]) -> int:
+    return crc32("\n".join(f"{part.fingerprint} {part.run_id}" for part in parts).encode())
+
+
+def _refuse(_: Address) -> Client:
+    raise StoreChanged(CHANGED)
 
 
 def _address(node: Sequence[Any], asked: Address) -> Address:

@@ -69,6 +69,18 @@ class Pool(redis.BlockingConnectionPool):
     def release(self, connection: Any) -> None:  # noqa: D102  # as its parent's
         self.pool.put_nowait(connection)
 
+    def open(self, **options: Any) -> Any:
+        """Return a new connection, which is not one of the pool.
+
+        :param options: further options of redis-py
+        """
+        connection = self.connection_class(**{**self.connection_kwargs, **options})
+        try:
+            connection.connect()
+        except exceptions.RedisError as error:
+            raise translated(error) from error
+        return connection
+
     def _connected(self, connection: Any) -> Any:
         try:
             if not connection.is_connected:

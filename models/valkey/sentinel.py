@@ -159,9 +159,10 @@ class PrimaryClient(Client):
     """
 
     def __init__(self, primary: Primary, url: str, limits: Limits, **options: Any) -> None:
-        super().__init__(open_pool(url, limits, connection_class=PrimaryConnection, primary=primary, **options))
+        pool = open_pool(url, limits, connection_class=PrimaryConnection, primary=primary, **options)
+        super().__init__(pool)
         self._primary = primary
-        primary.on_change = lambda: self.pool.disconnect(inuse_connections=False)
+        primary.on_change = lambda: pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:  # noqa: D102  # as its parent's
         self._primary.close()

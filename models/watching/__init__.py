@@ -1,0 +1,1 @@
+"""What changes under keys, told to those who watch them."""
