@@ -14,6 +14,9 @@ TOOLS ?= not gradle
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# The tests start some hundred processes: without it each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The tests that run on every kind of server.
 CONTRACT := $(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py model.py watching.py) tests/unit/test_filter.py
 
