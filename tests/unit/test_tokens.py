@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 from models import tokens as module
 from models.errors import InsufficientScope, InvalidToken, TokenError, TokensUnusable
 from models.tokens import SCOPES, Tokens
-from tests.support.servers.services import PROGRAM, environment
+from tests.support.servers.services import PROGRAM, environment, told
 
 
 @pytest.fixture
@@ -283,17 +284,18 @@ class TestBrokenFile:
 
 class TestCommand:
     @pytest.fixture
-    def run(self, path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-        def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-            named = {"FLASKVSTORE_TOKENS_FILE": str(path), **variables}
-            return subprocess.run(
-                [PROGRAM, "token", *arguments], capture_output=True, text=True, check=False, env=environment(**named)
-            )
+    def run(self, path: Path) -> Callable[..., Result]:
+        return lambda *arguments: told("token", *arguments, FLASKVSTORE_TOKENS_FILE=str(path))
 
-        return run
-
-    def test_create_prints_the_token_and_nothing_else(self, run: Any, tokens: Tokens) -> None:
-        made = run("create", "--name", "a", "--namespace", "ns", "--scope", "read", "--scope", "write")
+    def test_create_prints_the_token_and_nothing_else(self, path: Path, tokens: Tokens) -> None:
+        options = ("--name", "a", "--namespace", "ns", "--scope", "read", "--scope", "write")
+        made = subprocess.run(
+            [PROGRAM, "token", "create", *options],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment(FLASKVSTORE_TOKENS_FILE=str(path)),
+        )
 
         found = tokens.find(made.stdout.removesuffix("\n"))
         assert (found.scopes, found.namespace) == (("read", "write"), "ns")
@@ -340,7 +342,7 @@ class TestCommand:
     ) -> None:
         ended = run("create", "--name", "a", "--namespace", "ns", "--scope", "read", *wrong)
 
-        assert ended.returncode == 2
+        assert ended.exit_code == 2
         assert f"Invalid value for '{wrong[0]}'" in ended.stderr
         assert ended.stdout == ""
         assert not path.exists()
@@ -362,7 +364,7 @@ class TestCommand:
     def test_revoke_ends_a_token(self, run: Any, tokens: Tokens) -> None:
         presented = tokens.create("a", namespace="ns", scopes=["read"])
 
-        assert run("revoke", "--name", "a").returncode == 0
+        assert run("revoke", "--name", "a").exit_code == 0
 
         with pytest.raises(InvalidToken):
             tokens.find(presented)
@@ -390,17 +392,13 @@ class TestCommand:
 
         ended = run(*arguments)
 
-        assert ended.returncode != 0
+        assert ended.exit_code != 0
         assert reason in ended.stderr
         assert "Traceback" not in ended.stderr
         assert path.read_bytes() == before
 
     def test_it_has_to_be_told_the_file(self) -> None:
-        ended = subprocess.run(
-            [PROGRAM, "token", "list"], capture_output=True, text=True, check=False, env=environment()
-        )
-
-        assert "--tokens-file" in ended.stderr
+        assert "--tokens-file" in told("token", "list").stderr
 
     def test_a_folder_that_cannot_be_written_is_named(self, run: Any, tmp_path: Path) -> None:
         ended = run(

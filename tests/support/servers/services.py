@@ -16,7 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner, Result
 
+from api import cli
 from api.serving.embedded import EmbeddedServer
 from tests.support.clients import Answer, Ask, over_http
 from tests.support.contract import Contract
@@ -70,6 +72,19 @@ def environment(**variables: str) -> dict[str, str]:
     """Give the environment of this process without settings of ours, and with some."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FLASKVSTORE_")}
     return {**clean, "FLASKVSTORE_SERVER": WSGI_SERVER, "FLASKVSTORE_TRUST_CLIENTS": "true", **variables}
+
+
+def told(*arguments: str, **variables: str) -> Result:
+    """Run the command line in this process: a process of its own takes longer than what it does.
+
+    Nothing can be served here.
+    """
+    ours = [name for name in os.environ if name.startswith("FLASKVSTORE_")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(cli, "serve")
+        return CliRunner(env={**dict.fromkeys(ours), **environment(**variables)}).invoke(
+            cli.main, arguments, prog_name="flaskvstore", catch_exceptions=False
+        )
 
 
 @contextlib.contextmanager
