@@ -97,8 +97,10 @@ def test_its_own_options_for_statsd_and_its_access_log_are_heeded(
 
 
 def test_an_exception_that_nobody_catches_is_one_line_of_its_log(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
+    # It says as well that garbage is looked for, once the application has been loaded without.
     (tmp_path / "faulty.py").write_text(
-        "import gevent\nfrom wsgi import app\ngevent.spawn_later(0.1, int, 'no number')\n"
+        "import gc, gevent\nfrom wsgi import app\n"
+        "assert not gc.isenabled()\ngevent.spawn_later(0.1, lambda: int(f'gc {gc.isenabled()}'))\n"
     )
     port = free_port()
     log = tmp_path / "gunicorn.log"
@@ -114,7 +116,7 @@ def test_an_exception_that_nobody_catches_is_one_line_of_its_log(tmp_path: Path,
 
     [line] = [line for line in service.lines() if "exception" in line]
     assert (line["level"], line["message"]) == ("error", "An exception was not caught.")
-    assert "ValueError: invalid literal for int() with base 10: 'no number'" in line["exception"]
+    assert "ValueError: invalid literal for int() with base 10: 'gc True'" in line["exception"]
 
 
 @pytest.mark.parametrize("said_by", ["tokens", "the setting"])
