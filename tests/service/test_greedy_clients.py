@@ -22,6 +22,7 @@ from tests.support.wire import LARGE, Cut, Wire
 pytestmark = pytest.mark.gunicorn("Granian has none of these limits: it is for clients that are trusted")
 ATTACKERS = 4
 ATTACK_SECONDS = 2.5
+PATIENCE_SECONDS = 1
 # Far above what others wait, and below the time of an attack, for which a worker that does not give way is silent.
 LONGEST_SECONDS = 2 * SLACK_SECONDS
 IMPORT = (
@@ -53,6 +54,28 @@ def limited(directory: Path, server: EmbeddedServer, *options: str, **limits: fl
     config.write_text(LIMITS + "".join(lines))
     port = free_port()
     with gunicorn_alone(directory / "log", server, "-c", str(config), *options, "-b", f"127.0.0.1:{port}") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory, valkey_server: EmbeddedServer) -> Iterator[Service]:
+    """A service that waits for a client for a second."""
+    with limited(tmp_path_factory.mktemp("impatient"), valkey_server, PATIENCE_SECONDS=PATIENCE_SECONDS) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory, valkey_server: EmbeddedServer) -> Iterator[Service]:
+    """A service that has room for five connections."""
+    with limited(tmp_path_factory.mktemp("narrow"), valkey_server, "--worker-connections", "5") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def frugal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that holds little for its requests."""
+    limits = {"FLASKVSTORE_MAX_BODY_BYTES": "100000", "FLASKVSTORE_MAX_HELD_BYTES": "1048576"}
+    with serving(tmp_path_factory.mktemp("frugal"), **limits) as service:
         yield service
 
 
@@ -150,10 +173,8 @@ def test_a_short_body_that_nobody_reads_leaves_the_connection_usable(guarded: Se
 
 @pytest.mark.parametrize("trickles", [False, True])
 @pytest.mark.parametrize("framing", [{"Content-Length": "100000"}, CHUNKED], ids=str)
-def test_a_body_that_comes_too_slowly_is_ended(
-    tmp_path: Path, valkey_server: EmbeddedServer, *, trickles: bool, framing: dict[str, str]
-) -> None:
-    with limited(tmp_path, valkey_server, PATIENCE_SECONDS=0.5) as service, Wire(service.port) as wire:
+def test_a_body_that_comes_too_slowly_is_ended(impatient: Service, *, trickles: bool, framing: dict[str, str]) -> None:
+    with Wire(impatient.port) as wire:
         wire.begin("PUT", "/keys/late", framing)
         ended = threading.Event()
 
@@ -167,47 +188,42 @@ def test_a_body_that_comes_too_slowly_is_ended(
             ended.set()
 
         assert (answer.status, answer.code, answer.headers["Connection"]) == (408, "request_timeout", "close")
-        with Wire(service.port) as other:
-            assert other.ask("GET", "/keys/late").status == 404
+        assert asked(impatient, "GET", "/keys/late").status == 404
 
 
-def test_a_body_that_goes_on_is_waited_for(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
-    with limited(tmp_path, valkey_server, PATIENCE_SECONDS=1) as service, Wire(service.port) as wire:
+def test_a_body_that_goes_on_is_waited_for(impatient: Service) -> None:
+    with Wire(impatient.port) as wire:
         wire.begin("PUT", "/keys/steady", {"Content-Length": "40000"})
         for _ in range(5):
-            time.sleep(0.5)
+            time.sleep(PATIENCE_SECONDS / 2)
             wire.send(b"x" * 8_000)
 
         assert wire.answer().status == 200
 
 
-def test_a_reader_that_does_not_read_is_ended_and_its_list_is_given_back(
-    tmp_path: Path, valkey_server: EmbeddedServer
-) -> None:
-    with limited(tmp_path, valkey_server, PATIENCE_SECONDS=0.5) as service:
-        put(service, "big", b"v" * 1_000_000)
-        with Wire(service.port, receive_buffer_bytes=4096) as wire:
-            for _ in range(20):
-                wire.begin("GET", "/keys/big", {})
-            ended(wire)
+def test_a_reader_that_does_not_read_is_ended_and_its_list_is_given_back(impatient: Service) -> None:
+    put(impatient, "big", b"v" * 1_000_000)
+    with Wire(impatient.port, receive_buffer_bytes=4096) as wire:
+        for _ in range(20):
+            wire.begin("GET", "/keys/big", {})
+        ended(wire)
 
 
 @pytest.mark.parametrize("ended_by", ["half heads", "half bodies", "slow readers"])
-def test_who_waits_longest_makes_room_for_others(tmp_path: Path, valkey_server: EmbeddedServer, ended_by: str) -> None:
+def test_who_waits_longest_makes_room_for_others(narrow: Service, ended_by: str) -> None:
     sent = {
         "half heads": b"GET /keys/big HTTP/1.1\r\n",
         "half bodies": b"PUT /keys/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx",
         "slow readers": b"GET /keys/big HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20,
     }
-    with limited(tmp_path, valkey_server, "--worker-connections", "5") as service, contextlib.ExitStack() as stack:
-        put(service, "big", b"v" * 1_000_000)
+    put(narrow, "big", b"v" * 1_000_000)
+    with contextlib.ExitStack() as stack:
         for _ in range(8):
-            wire = stack.enter_context(Wire(service.port, receive_buffer_bytes=4096))
+            wire = stack.enter_context(Wire(narrow.port, receive_buffer_bytes=4096))
             wire.send(sent[ended_by])
 
         started = time.monotonic()
-        with Wire(service.port) as late:
-            assert late.ask("GET", "/health/live").status == 200
+        assert asked(narrow, "GET", "/health/live").status == 200
         # The worker looks after its connections every second.
         assert time.monotonic() - started < 1 + SLACK_SECONDS
 
@@ -247,20 +263,17 @@ def test_bodies_that_are_on_their_way_are_bounded_together(tmp_path: Path) -> No
         eventually(lambda: asked(service, "PUT", "/keys/large", b"x" * 100_000).status == 200)
 
 
-def test_a_transaction_that_may_not_hold_what_it_reads_changes_nothing(tmp_path: Path) -> None:
-    limits = {"FLASKVSTORE_MAX_BODY_BYTES": "100000", "FLASKVSTORE_MAX_HELD_BYTES": "1048576"}
-    with serving(tmp_path, **limits) as service:
-        fill(service, {str(number): "v" * 1_000_000 for number in range(3)})
+def test_a_transaction_that_may_not_hold_what_it_reads_changes_nothing(frugal: Service) -> None:
+    fill(frugal, {str(number): "v" * 1_000_000 for number in range(3)})
 
-        refused = asked(service, "POST", "/keys", b'{"get": ["0", "1", "2"], "put": {"new": "1"}}', JSON)
+    refused = asked(frugal, "POST", "/keys", b'{"get": ["0", "1", "2"], "put": {"new": "1"}}', JSON)
 
-        assert (refused.status, refused.code) == (429, "too_many_bytes")
-        assert asked(service, "GET", "/keys/new").status == 404
+    assert (refused.status, refused.code) == (429, "too_many_bytes")
+    assert asked(frugal, "GET", "/keys/new").status == 404
 
 
-def test_a_line_that_never_ends_is_counted_as_well(tmp_path: Path) -> None:
-    limits = {"FLASKVSTORE_MAX_BODY_BYTES": "100000", "FLASKVSTORE_MAX_HELD_BYTES": "1048576"}
-    with serving(tmp_path, **limits) as service, Wire(service.port) as wire:
+def test_a_line_that_never_ends_is_counted_as_well(frugal: Service) -> None:
+    with Wire(frugal.port) as wire:
         wire.begin("PUT", "/keys", {"Content-Type": "application/x-ndjson", "Content-Length": "4000000"})
         wire.send(b"x" * 2_000_000)
 
@@ -270,7 +283,11 @@ def test_a_line_that_never_ends_is_counted_as_well(tmp_path: Path) -> None:
 def test_a_stop_does_not_wait_for_clients_that_wait(tmp_path: Path) -> None:
     with serving(tmp_path) as service, contextlib.ExitStack() as stack:
         fill(service, LARGE)
-        half, reader = (stack.enter_context(Wire(service.port, receive_buffer_bytes=4096)) for _ in range(2))
+        idle, head, half, reader = (
+            stack.enter_context(Wire(service.port, receive_buffer_bytes=4096)) for _ in range(4)
+        )
+        assert idle.ask("GET", "/health/live").status == 200
+        head.send(b"GET /health/live HTTP/1.1\r\n")
         half.begin("PUT", "/keys/half", {"Content-Length": "9"})
         reader.begin("GET", "/keys", {})
         assert reader.head()[0] == 200
@@ -279,6 +296,7 @@ def test_a_stop_does_not_wait_for_clients_that_wait(tmp_path: Path) -> None:
         assert service.stop() == 0
         # Gunicorn would give them half a minute.
         assert time.monotonic() - started < 15
+        assert idle.has_ended()
         assert half.answer().code == "request_timeout"
 
 

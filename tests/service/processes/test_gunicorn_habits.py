@@ -70,11 +70,18 @@ def test_no_header_changes_what_a_request_is(wire: Wire, headers: dict[str, str]
     assert wire.ask("GET", "/keys/a", b"", headers).json == {"a": "1"}
 
 
-def test_a_unix_socket_is_believed_no_more(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
-    path = tmp_path / "kv.sock"
-    options = ("-b", f"unix:{path}", "-b", f"127.0.0.1:{free_port()}")
-    with gunicorn_alone(tmp_path / "log", valkey_server, *options), socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(path))
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, valkey_server: EmbeddedServer) -> Iterator[Service]:
+    """A service without `serve`, on a unix socket beside its log and for all machines."""
+    directory = tmp_path_factory.mktemp("alone")
+    options = ("-b", f"unix:{directory / 'kv.sock'}", "-b", f"[::]:{free_port()}")
+    with gunicorn_alone(directory / "log", valkey_server, *options) as running:
+        yield running
+
+
+def test_a_unix_socket_is_believed_no_more(alone: Service) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(alone.log.with_name("kv.sock")))
         connection.sendall(
             b"GET /health/live HTTP/1.1\r\nHost: evil.example\r\nSCRIPT_NAME: /health\r\n"
             b"X-Forwarded-Proto: https\r\nX-Forwarded-SSL: off\r\nConnection: close\r\n\r\n"
@@ -82,6 +89,11 @@ def test_a_unix_socket_is_believed_no_more(tmp_path: Path, valkey_server: Embedd
         received = connection.makefile("rb").read()
 
     assert received.startswith(b"HTTP/1.1 200 ")
+
+
+def test_all_addresses_are_those_of_both_families(alone: Service) -> None:
+    assert answers(Address("127.0.0.1", alone.port))
+    assert answers(Address("::1", alone.port))
 
 
 @pytest.mark.parametrize(
@@ -136,45 +148,6 @@ def test_an_idle_connection_lives_as_long_as_the_setting_says(tmp_path: Path) ->
             assert fresh.has_ended()
 
         assert 0.9 < time.monotonic() - started < IDLE_SECONDS
-
-
-def test_a_stop_does_not_wait_for_idle_connections(tmp_path: Path) -> None:
-    with serving(tmp_path, "--workers", "1") as service, Wire(service.port) as idle, Wire(service.port) as half:
-        assert idle.ask("GET", "/health/live").status == 200
-        half.send(b"GET /health/live HTTP/1.1\r\n")
-        started = time.monotonic()
-
-        assert service.stop() == 0
-
-        assert idle.has_ended()
-        # Gunicorn would give them half a minute.
-        assert time.monotonic() - started < 20
-
-
-def test_idle_connections_make_room_for_others(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
-    with contextlib.ExitStack() as stack:
-        options = ("--worker-connections", "5", "-b", f"127.0.0.1:{free_port()}")
-        service = stack.enter_context(gunicorn_alone(tmp_path / "log", valkey_server, *options))
-        for _ in range(5):
-            stack.enter_context(Wire(service.port)).send(b"GET /health/live HTTP/1.1\r\n")
-
-        with Wire(service.port) as late:
-            assert late.ask("GET", "/health/live").status == 200
-
-
-@pytest.mark.parametrize("started_by", ["serve", "gunicorn"])
-def test_all_addresses_are_those_of_both_families(
-    tmp_path: Path, valkey_server: EmbeddedServer, started_by: str
-) -> None:
-    with contextlib.ExitStack() as stack:
-        if started_by == "serve":
-            service = stack.enter_context(serving(tmp_path, "--workers", "1", "--open", "--bind", "[::]:0"))
-        else:
-            bind = ("-b", f"[::]:{free_port()}")
-            service = stack.enter_context(gunicorn_alone(tmp_path / "log", valkey_server, *bind))
-
-        assert answers(Address("127.0.0.1", service.port))
-        assert answers(Address("::1", service.port))
 
 
 def test_the_health_check_of_the_image_asks_no_proxy(service: Service) -> None:
