@@ -34,6 +34,7 @@ check: .venv/dev.stamp ## Check style, types, import contracts, spelling and the
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 --follow-imports silent client
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/hadolint Dockerfile
@@ -101,9 +102,9 @@ monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md fro
 
 lock: .venv/dev.stamp ## Write the lock files again from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" --upgrade --extra build setup.cfg -o requirements.txt
+		--custom-compile-command "make lock" --upgrade --extra server --extra build setup.cfg -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" --upgrade --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
+		--custom-compile-command "make lock" --upgrade --extra server --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade tests/drop_in/requirements.in -o tests/drop_in/requirements.txt
 

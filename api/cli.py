@@ -1,10 +1,9 @@
-"""The command line."""
+"""The commands of the service; `client/program.py` is the program that has them."""
 
 import logging.config
 import os
 from collections.abc import Callable
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +18,6 @@ from api.token_commands import token
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("flaskvstore"), prog_name="flaskvstore")
-def main() -> None:
-    """Serve a documented, typed, safe HTTP key-value API over Redis and Valkey."""
 
 
 def with_settings(command: Command) -> Command:
@@ -50,7 +43,7 @@ def option_name(setting: str) -> str:
     return "--" + setting.replace("_", "-")
 
 
-@main.command("serve")
+@click.command("serve")
 @with_settings
 def serve_command(**options: str | bool | None) -> None:
     """Serve the API.
@@ -70,7 +63,7 @@ def serve_command(**options: str | bool | None) -> None:
         raise click.ClickException(str(error)) from None
 
 
-@main.command("repair")
+@click.command("repair")
 @click.option(
     "--data-dir",
     metavar="FOLDER",
@@ -90,4 +83,4 @@ def repair_command(data_dir: Path) -> None:
         raise click.ClickException(str(error)) from None
 
 
-main.add_command(token)
+COMMANDS: dict[str, click.Command] = {"serve": serve_command, "repair": repair_command, "token": token}

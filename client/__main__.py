@@ -1,14 +1,6 @@
-"""The program `flaskvstore`."""
+"""The program `flaskvstore`, as it is started."""
 
-from . import _server_path
-
-
-def main() -> None:
-    """Run the command line."""
-    _server_path.prepend()
-    from api import cli  # noqa: PLC0415  # found only now
-
-    cli.main()
+from .program import main
 
 
 if __name__ == "__main__":

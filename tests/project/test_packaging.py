@@ -11,9 +11,11 @@ import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from api.serving.embedded import EmbeddedServer
 from api.serving.supervisor import answers
@@ -76,6 +78,26 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir()
     put_others(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def client_only(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel and what it needs without an extra."""
+    folder = tmp_path_factory.mktemp("client_only")
+    venv.create(folder, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+    uv("pip", "install", "--no-deps", "--python", folder / "bin" / "python", wheel)
+    for name in required("flaskvstore"):
+        for top in {Path(path).parts[0] for path in distribution(name).files or []} - {".."}:
+            (packages / top).symlink_to(Path(sysconfig.get_path("purelib")) / top)
+    return folder / "bin"
+
+
+def required(name: str) -> set[str]:
+    """Return the distributions that one needs without an extra, directly or not."""
+    markers = [Requirement(line) for line in distribution(name).requires or []]
+    direct = {each.name for each in markers if each.marker is None or each.marker.evaluate({"extra": ""})}
+    return direct.union(*map(required, direct))
 
 
 def uv(*arguments: str | Path) -> None:
@@ -168,6 +190,20 @@ class TestWheel:
         assert ended.returncode != 0
         assert f"`gunicorn {' '.join(GUNICORN)}`" in ended.stderr
         assert "Traceback" not in ended.stderr
+
+
+class TestWithoutTheExtra:
+    @pytest.mark.parametrize("command", [["serve", "--workers", "1"], ["repair"], ["token", "list", "--help"]])
+    def test_a_command_of_the_service_says_what_to_install(self, client_only: Path, command: list[str]) -> None:
+        ended = subprocess.run([client_only / "flaskvstore", *command], capture_output=True, text=True, check=False)
+
+        assert ended.returncode == 1
+        assert ended.stderr.strip().endswith("needs the extra `server`: pip install 'flaskvstore[server]'.")
+
+    def test_the_help_lists_all_commands(self, client_only: Path) -> None:
+        ended = subprocess.run([client_only / "flaskvstore", "--help"], capture_output=True, text=True, check=True)
+
+        assert {"serve", "repair", "token"} <= set(re.findall(r"^  (\w+)", ended.stdout, re.MULTILINE))
 
 
 class TestSource:
