@@ -1,8 +1,8 @@
 """Read by `gunicorn -c python:flaskvstore.gunicorn_conf`; in a clone it is `gunicorn.conf.py`."""
 
-from . import _server_path
+from ._server_path import prepend
 
 
-_server_path.prepend()
+prepend()
 
 from api.serving.gunicorn_settings import *  # noqa: E402, F403

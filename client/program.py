@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import click
 
-from . import _server_path
+from ._server_path import prepend
 
 
 # The commands of the service, and the oldest Python that it runs on.
@@ -38,7 +38,7 @@ def command_of_the_service(name: str) -> click.Command:
         return _missing(name, "Python 3.11 or newer")
     if find_spec("gunicorn") is None:
         return _missing(name, "the extra `server`: pip install 'flaskvstore[server]'")
-    _server_path.prepend()
+    prepend()
     from api.cli import COMMANDS  # noqa: PLC0415  # found only now
 
     return COMMANDS[name]

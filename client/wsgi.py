@@ -1,8 +1,8 @@
 """The entry point of WSGI servers where flaskvstore is installed; in a clone it is `wsgi.py` at the top."""
 
-from . import _server_path
+from ._server_path import prepend
 
 
-_server_path.prepend()
+prepend()
 
 from wsgi import app  # noqa: E402, F401

@@ -148,12 +148,25 @@ class TestWheel:
 
         assert names == {f"flaskvstore/{name}" for name in client | {f"_server/{name}" for name in service}}
 
-    def test_its_import_loads_nothing_of_the_service(self, programs: Path, project: Path) -> None:
-        code = "import sys; before = set(sys.modules); import flaskvstore; print(*set(sys.modules) - before)"
+    def test_its_import_loads_nothing_of_the_service_and_nothing_that_gevent_patches(
+        self, programs: Path, project: Path
+    ) -> None:
+        code = "import sys, flaskvstore, flaskvstore._server_path; print(*sys.modules)"
 
-        loaded = subprocess.run([programs / "python", "-c", code], cwd=project, stdout=subprocess.PIPE, check=True)
+        loaded = subprocess.run(
+            [programs / "python", "-c", code], cwd=project, stdout=subprocess.PIPE, text=True, check=True
+        )
 
-        assert loaded.stdout.split() == [b"flaskvstore"]
+        names = {name for name in loaded.stdout.split() if name.startswith("flaskvstore")}
+        assert names == {"flaskvstore", "flaskvstore._server_path"}
+        assert not {"httpx", "socket", "ssl", "threading"} & set(loaded.stdout.split())
+
+    def test_it_has_the_client(self, client_only: Path, project: Path) -> None:
+        code = "import sys; from flaskvstore import AsyncStore, NotFound, Store; print(*sys.modules)"
+
+        loaded = subprocess.run([client_only / "python", "-c", code], cwd=project, stdout=subprocess.PIPE, check=True)
+
+        assert b"httpx" in loaded.stdout
 
     @pytest.mark.parametrize(
         "command",
