@@ -10,6 +10,8 @@ PARALLEL := pytest -n 4 --dist loadfile
 AT_ONCE := not soak and not browser and not clients and not drop_in and not image and not proxies
 # The tests of `make drop-in`.
 TOOLS ?= not gradle
+# The Python of `make bench`: Debian's, which is built with profile-guided optimisation, where there is one.
+BENCH_PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 11) and sys.executable or "$(PYTHON)")' || echo $(PYTHON))
 # The random seed of `make soak`, which prints it.
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -91,11 +93,11 @@ image: ## Build the image flaskvstore with Docker, or with Podman: make image EN
 image-test: .venv/dev.stamp ## Test that image, run without rights and with a read-only disk
 	ENGINE=$(ENGINE) $(BIN)/python -m pytest -m image
 
-bench: .venv/dev.stamp ## Measure what requests cost, and write docs/performance.md; needs wrk and webdis
-	$(BIN)/python -m benchmarks
+bench: .venv/bench.stamp ## Measure what requests cost, and write docs/performance.md; needs wrk, webdis and etcd
+	.venv/bench/bin/python -m benchmarks
 
-bench-quick: .venv/dev.stamp ## Measure for three minutes, and print the result only
-	$(BIN)/python -m benchmarks --quick
+bench-quick: .venv/bench.stamp ## Measure for some minutes, and print the result only
+	.venv/bench/bin/python -m benchmarks --quick
 
 monitoring-plots: .venv/dev.stamp ## Draw the pictures of docs/monitoring.md from a real run, with Prometheus
 	$(BIN)/python -m tests.support.monitoring.plots docs/images
@@ -107,6 +109,8 @@ lock: .venv/dev.stamp ## Write the lock files again from setup.cfg
 		--custom-compile-command "make lock" --upgrade --extra server --extra build --extra dev --constraint requirements.txt setup.cfg -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --upgrade tests/drop_in/requirements.in -o tests/drop_in/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --upgrade --constraint requirements-dev.txt benchmarks/requirements.in -o benchmarks/requirements.txt
 
 clean: ## Remove what the other targets have created, except the data in ./data
 	rm -rf .venv build mutants *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -125,6 +129,12 @@ clean: ## Remove what the other targets have created, except the data in ./data
 	mkdir -p .venv/clients
 	cp $^ .venv/clients
 	npm ci --prefix .venv/clients --ignore-scripts --omit=optional --no-audit --no-fund
+	touch $@
+
+.venv/bench.stamp: .venv/dev.stamp benchmarks/requirements.txt
+	$(BENCH_PYTHON) -m venv --without-pip .venv/bench
+	$(PIP_INSTALL:install=--python .venv/bench/bin/python install) --require-hashes -r requirements.txt -r benchmarks/requirements.txt
+	$(PIP_INSTALL:install=--python .venv/bench/bin/python install) --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv/drop-in.stamp: $(addprefix tests/drop_in/,requirements.txt package.json package-lock.json)

@@ -1,6 +1,6 @@
-"""`python -m benchmarks [--quick]`: measure everything, and write docs/performance.md; a quarter of an hour.
+"""`python -m benchmarks [--quick]`: measure everything, and write docs/performance.md; half an hour.
 
-With ``--quick`` it takes three minutes, measures less, and only prints.
+With ``--quick`` it takes four minutes, measures less, and only prints.
 """
 
 import contextlib
@@ -9,15 +9,16 @@ import shutil
 import socket
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import psutil
 import redis
 
 from api.serving.embedded import EmbeddedServer
-from benchmarks.candidates import SERVICE, WEBDIS, Running, candidates, running
-from benchmarks.cases import cases
-from benchmarks.load import OTHER_CORE, run
+from benchmarks.candidates import ETCD, SERVICE, WEBDIS, Running, candidates, running
+from benchmarks.cases import KEY, VALUE, cases, etcd_request
+from benchmarks.load import CONNECTIONS, OTHER_CORE, Request, run
 from benchmarks.report import Results, write, written
 from benchmarks.streams import Streams, private_bytes
 
@@ -25,7 +26,7 @@ from benchmarks.streams import Streams, private_bytes
 # Rounds and seconds of each request, rounds and keys of the streams, the sizes of stores.
 FULL = (7, 1, 3, 1_000_000, [1_000, 100_000, 1_000_000])
 QUICK = (2, 1, 1, 100_000, [1_000, 100_000])
-TOOLS = ("wrk", "webdis", "curl", "taskset")
+TOOLS = ("wrk", "webdis", "etcd", "curl", "taskset")
 
 
 def measure(directory: Path, *, quick: bool) -> Results:
@@ -53,15 +54,26 @@ def measure(directory: Path, *, quick: bool) -> Results:
             started[name] = stack.enter_context(running(candidate, store=socket_file, directory=files))
             results.ready_seconds[name] = started[name].ready_seconds
         assert store.pid
+        _ask(started[ETCD], etcd_request(directory, "put", key=KEY.encode(), value=VALUE))
         for case in cases(directory):
+            if quick and case.grows_with:
+                continue
             results.keys[case.name] = case.keys
-            found = results.samples[case.name] = {name: [] for name in case.requests if name in started}
+            by_name = results.growth.setdefault(case.grows_with, {}) if case.grows_with else results.samples
+            found = by_name[case.name] = {name: [] for name in case.requests if name in started}
             for number in range(rounds + 1):
                 for name, samples in found.items():
                     case.prepare(client)
                     target = started[name]
                     sample = run(
-                        case.requests[name], port=target.port, pid=target.pid, store_pid=store.pid, seconds=seconds
+                        case.requests[name],
+                        port=target.port,
+                        pid=target.pid,
+                        store_pid=store.pid,
+                        # Of many connections each needs time for some requests.
+                        seconds=seconds if case.connections <= CONNECTIONS else 2 * seconds,
+                        connections=case.connections,
+                        may_fail=bool(case.grows_with),
                     )
                     # The first round warms everything up.
                     if number:
@@ -75,11 +87,18 @@ def measure(directory: Path, *, quick: bool) -> Results:
     return results
 
 
+def _ask(whom: Running, request: Request) -> None:
+    assert request.body
+    url = f"http://127.0.0.1:{whom.port}{request.path}"
+    with urllib.request.urlopen(url, request.body.read_bytes()) as answer:
+        answer.read()
+
+
 def main(*, quick: bool) -> None:
     """Measure, and write or print what was found."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        sys.exit(f"{', '.join(missing)}: not found. On Debian: apt-get install wrk webdis curl util-linux")
+        sys.exit(f"{', '.join(missing)}: not found. On Debian: apt-get install wrk webdis etcd-server curl util-linux")
     with tempfile.TemporaryDirectory() as directory:
         results = measure(Path(directory), quick=quick)
     print(written(results))

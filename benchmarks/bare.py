@@ -1,6 +1,7 @@
-"""What a list and an import cost at least in Python: a loop of redis-py that does nothing else.
+"""What a list, an export and an import cost at least in Python: a loop of redis-py that does nothing else.
 
-`python -m benchmarks.bare list SOCKET` and `python -m benchmarks.bare import SOCKET FILE` print their seconds as JSON.
+`python -m benchmarks.bare list SOCKET`, the same with `expiries` in place of `list`, and
+`python -m benchmarks.bare import SOCKET FILE` print their seconds as JSON.
 """
 
 import json
@@ -14,12 +15,18 @@ import redis
 KEYS_A_STEP = 1_000
 
 
-def read_all(client: redis.Redis) -> None:
-    """Read every key and value."""
+def read_all(client: redis.Redis, *, expiries: bool) -> None:
+    """Read every key and value, and perhaps when each expires."""
     cursor = None
     while cursor != 0:
         cursor, names = client.scan(cursor or 0, match="kv:*", count=KEYS_A_STEP)
-        if names:
+        if names and expiries:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.mget(names)
+            for name in names:
+                pipeline.pttl(name)
+            pipeline.execute()
+        elif names:
             client.mget(names)
 
 
@@ -40,10 +47,10 @@ def main(what: str, socket: str, *files: str) -> None:
     client = redis.Redis(unix_socket_path=socket)
     client.ping()
     started, used = time.perf_counter(), time.process_time()
-    if what == "list":
-        read_all(client)
-    else:
+    if what == "import":
         write_all(client, Path(files[0]))
+    else:
+        read_all(client, expiries=what == "expiries")
     print(json.dumps({"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}))
 
 

@@ -23,6 +23,8 @@ SILENT = "service without log"
 GRANIAN = "service on Granian"
 FLOOR = "floor"
 TUTORIAL = "plain Flask-RESTX"
+FASTAPI = "FastAPI"
+ETCD = "etcd"
 WEBDIS = "Webdis"
 
 
@@ -64,6 +66,27 @@ def _gunicorn(module: str) -> Callable[[int, Path, Path], Sequence[str]]:
     return lambda _port, _store, _directory: [sys.executable, "-m", "gunicorn", f"benchmarks.{module}:app"]
 
 
+def _uvicorn(port: int, _store: Path, _directory: Path) -> Sequence[str]:
+    return [sys.executable, "-m", "uvicorn", "benchmarks.asynchronous:app", "--port", str(port)]
+
+
+def _etcd(port: int, _store: Path, directory: Path) -> Sequence[str]:
+    """Return its command: it is a store of its own, and its other port, for its like, is not used."""
+    address, unused = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+    return [
+        *("etcd", "--data-dir", str(directory / "data"), "--log-level", "error"),
+        *("--listen-client-urls", address, "--advertise-client-urls", address),
+        *(
+            "--listen-peer-urls",
+            unused,
+            "--initial-advertise-peer-urls",
+            unused,
+            "--initial-cluster",
+            f"default={unused}",
+        ),
+    ]
+
+
 def _webdis(port: int, store: Path, directory: Path) -> Sequence[str]:
     config = directory / "webdis.json"
     config.write_text(
@@ -96,6 +119,8 @@ def candidates(statsd: str) -> dict[str, Candidate]:
         Candidate(GRANIAN, _serve, [("FLASKVSTORE_SERVER", "granian"), ("FLASKVSTORE_TRUST_CLIENTS", "true")]),
         Candidate(FLOOR, _gunicorn("floor")),
         Candidate(TUTORIAL, _gunicorn("tutorial")),
+        Candidate(FASTAPI, _uvicorn),
+        Candidate(ETCD, _etcd),
         Candidate(WEBDIS, _webdis),
     )
     return {candidate.name: candidate for candidate in all_}

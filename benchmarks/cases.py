@@ -1,23 +1,30 @@
-"""What is asked of each candidate: the requests for one key, a page, and transactions."""
+"""What is asked of each candidate: the requests for one key, a page, and transactions; and what grows with what."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import redis
 
-from benchmarks.candidates import FLOOR, GRANIAN, METRICS, SERVICE, SILENT, TUTORIAL, WEBDIS
-from benchmarks.load import Request
+from benchmarks.candidates import ETCD, FASTAPI, FLOOR, GRANIAN, METRICS, SERVICE, SILENT, TUTORIAL, WEBDIS
+from benchmarks.load import CONNECTIONS, Request
 from models.change import tag_of
 
 
 VALUE = b"a value of forty bytes, as many of them "
 NUMBERED_KEYS = 100_000
 TRANSACTION_KEYS = 1_000
+MIXED_KEYS = 1_000
 KEY = "word"
 OURS = (SERVICE, METRICS, SILENT, GRANIAN)
-OTHERS = (FLOOR, TUTORIAL)
+OTHERS = (FLOOR, TUTORIAL, FASTAPI)
+SIZES = {"10 B": 10, "1 KiB": 1024, "100 KiB": 100 * 1024, "1 MiB": 1024 * 1024}
+MANY_CONNECTIONS = (1, 16, 64, 256, 1_000)
+# Those of the tables of growth.
+GROWING = (SERVICE, GRANIAN, FASTAPI)
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,16 @@ class Case:
     :param requests: what each candidate is asked
     :param prepare: makes the store ready for each run
     :param keys: how many keys one request is about
+    :param connections: on how many connections it is asked
+    :param grows_with: what is more of in each case of a group; empty for a case that stands alone
     """
 
     name: str
     requests: Mapping[str, Request]
     prepare: Callable[[redis.Redis], object]
     keys: int = 1
+    connections: int = CONNECTIONS
+    grows_with: str = ""
 
 
 def cases(directory: Path) -> list[Case]:
@@ -46,11 +57,16 @@ def cases(directory: Path) -> list[Case]:
     none = {"If-None-Match": f'"{tag_of(VALUE)}-json"'}
     patch = {"Content-Type": "application/merge-patch+json"}
     numbered = "/keys/number:%d"
+    mixed = partial(Request, "GET", body=value, limit=MIXED_KEYS)
     page = Request("GET", "/keys?limit=100")
     return [
         Case(
             "GET",
-            {**_all(Request("GET", f"/keys/{KEY}"), *OURS, *OTHERS), WEBDIS: Request("GET", f"/GET/kv:{KEY}")},
+            {
+                **_all(Request("GET", f"/keys/{KEY}"), *OURS, *OTHERS),
+                WEBDIS: Request("GET", f"/GET/kv:{KEY}"),
+                ETCD: etcd_request(directory, "range", key=KEY.encode()),
+            },
             _one,
         ),
         Case(
@@ -58,8 +74,17 @@ def cases(directory: Path) -> list[Case]:
             {
                 **_all(Request("PUT", f"/keys/{KEY}", value), *OURS, *OTHERS),
                 WEBDIS: Request("PUT", f"/SET/kv:{KEY}", value),
+                ETCD: etcd_request(directory, "put", key=KEY.encode(), value=VALUE),
             },
             _one,
+        ),
+        Case(
+            "90 % GET and 10 % PUT of 1,000 keys",
+            {
+                **_all(mixed(numbered, put_path=numbered), *OURS, *OTHERS),
+                WEBDIS: mixed("/GET/kv:number:%d", put_path="/SET/kv:number:%d"),
+            },
+            _many,
         ),
         Case("HEAD", _all(Request("HEAD", f"/keys/{KEY}"), *OURS, *OTHERS), _one),
         Case(
@@ -90,7 +115,43 @@ def cases(directory: Path) -> list[Case]:
         Case("a page of 100", _all(page, *OURS), _hundred),
         Case("transaction: read 1,000 keys", _transaction(directory, "get"), _many, TRANSACTION_KEYS),
         Case("transaction: write 1,000 keys", _transaction(directory, "put"), _many, TRANSACTION_KEYS),
+        *(_of_size(name, size, form) for form in ("JSON", "bytes") for name, size in SIZES.items()),
+        *(
+            Case(
+                f"{connections:,}",
+                {
+                    **_all(Request("GET", f"/keys/{KEY}"), *GROWING),
+                    WEBDIS: Request("GET", f"/GET/kv:{KEY}"),
+                    ETCD: etcd_request(directory, "range", key=KEY.encode()),
+                },
+                _one,
+                connections=connections,
+                grows_with="connections",
+            )
+            for connections in MANY_CONNECTIONS
+        ),
     ]
+
+
+def etcd_request(directory: Path, what: str, **members: bytes) -> Request:
+    """Return a request to etcd's gateway, which takes keys and values as base64 in JSON.
+
+    :param directory: for its body
+    :param what: "range" to read, or "put"
+    :param members: the key, and the value
+    """
+    encoded = {name: b64encode(value).decode() for name, value in members.items()}
+    return Request("POST", f"/v3/kv/{what}", _file(directory, f"etcd-{what}", json.dumps(encoded).encode()))
+
+
+def _of_size(name: str, size: int, form: str) -> Case:
+    path, suffix = ("/keys", "") if form == "JSON" else ("/values", ".txt")
+    return Case(
+        f"{name}, {form}",
+        {**_all(Request("GET", f"{path}/{KEY}"), *GROWING), WEBDIS: Request("GET", f"/GET/kv:{KEY}{suffix}")},
+        lambda client: client.set(f"kv:{KEY}", b"x" * size),
+        grows_with="value",
+    )
 
 
 def _transaction(directory: Path, verb: str) -> dict[str, Request]:

@@ -1,17 +1,19 @@
 -- One kind of request, over and over; each %d of its path is a number that counts up to a limit and starts again.
--- Arguments: method, path, file with the body or "", limit, then name and value of each header.
+-- With a path for PUT a tenth of the requests write the body there, the others have none, and the numbers are random: of
+-- 1,000 the first one comes in every sixth request.
+-- Arguments: method, path, file with the body or "", limit, path for PUT or "", then name and value of each header.
 
-local method, path, limit, first, body
+local method, path, limit, put_path, first, body
 local number = 0
 
 function init(args)
-    method, path, limit = args[1], args[2], tonumber(args[4])
+    method, path, limit, put_path = args[1], args[2], tonumber(args[4]), args[5]
     if args[3] ~= "" then
         local file = io.open(args[3], "rb")
         body = file:read("*a")
         file:close()
     end
-    for i = 5, #args, 2 do
+    for i = 6, #args, 2 do
         wrk.headers[args[i]] = args[i + 1]
     end
     -- What does not change is written once: wrk must not be slower than what it measures.
@@ -23,6 +25,13 @@ end
 function request()
     if first then
         return first
+    end
+    if put_path ~= "" then
+        number = math.floor(limit * math.random() ^ 4)
+        if math.random() < 0.1 then
+            return wrk.format("PUT", string.format(put_path, number), nil, body)
+        end
+        return wrk.format(method, string.format(path, number))
     end
     number = number % limit + 1
     return wrk.format(method, string.format(path, number - 1), nil, body)

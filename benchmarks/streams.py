@@ -88,6 +88,7 @@ class Streams:
         yield "export", self._asked(self.service, *accept)
         yield "Webdis KEYS, names only", self._asked(self.webdis, path="/KEYS/kv:*")
         self.client.expire("kv:key:1", 100_000)
+        yield "bare SCAN, MGET and PTTL", self._bare("expiries")
         yield "export where a key expires", self._asked(self.service, *accept)
         self.client.flushall()
         yield "bare pipeline", self._bare("import", str(self.file))
