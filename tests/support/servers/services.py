@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from api import cli
 from api.serving.embedded import EmbeddedServer
+from client import program
 from tests.support.clients import Answer, Ask, over_http
 from tests.support.contract import Contract
 from tests.support.wire import Wire
@@ -83,7 +84,7 @@ def told(*arguments: str, **variables: str) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(cli, "serve")
         return CliRunner(env={**dict.fromkeys(ours), **environment(**variables)}).invoke(
-            cli.main, arguments, prog_name="flaskvstore", catch_exceptions=False
+            program.main, arguments, prog_name="flaskvstore", catch_exceptions=False
         )
 
 
