@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from redis import Redis, RedisError
 
+from models.errors import StoreError
 from models.filter import Filter
 from models.store import Store
 from models.watching.watcher import Kind
@@ -143,7 +144,7 @@ class Viewer:
                         is_cut = self._cut_seconds is not None and time.monotonic() > cut_at
                         if is_cut or self._ended.is_set():
                             break
-            except OSError:
+            except (OSError, StoreError):
                 # The service is away for a moment.
                 time.sleep(0.05)
 
