@@ -1,7 +1,7 @@
 """The changes of a worker: followed while somebody watches, and told to all who do."""
 
 import time
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Protocol
 
 from models.errors import StoreDenied, StoreError, StoreTimeout
@@ -52,7 +52,7 @@ class Hub:
         self._backend = backend
         self._prefix = prefix
         #: Notified of each round. Its lock is that of everything here, and of what is told.
-        self.changed = Condition()
+        self.changed = Condition(Lock())
         #: None while the servers cannot be followed.
         self.session: Session | None = None
         self._audience = Audience[Listener]()

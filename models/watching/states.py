@@ -75,22 +75,23 @@ class States:
         :param names: the names, and which tick each state must be younger than
         :param key_start: where the keys begin in the names
         """
-        found, missing = [], []
-        for name, tick in names.items():
-            kept_tick, state = self._kept.get(name, (0, None))
-            if state is not None and kept_tick > tick and len(name) - len(state.key) == key_start:
-                found.append(state)
-            else:
-                missing.append(name)
+        found, missing = self._found(names, key_start)
         if found:
             yield found
-        batches = Batches(lambda batch: self._read(batch, key_start, keep=True))
+        if not missing:
+            return
+        batches = Batches(lambda batch: self._read_once({name: names[name] for name in batch}, key_start))
         for first in range(0, len(missing), SCAN_COUNT):
             yield from batches.of(missing[first : first + SCAN_COUNT])
 
     def listed(self, scanned: Iterator[list[bytes]], key_start: int) -> Iterator[list[State]]:
         """Return the states of many names, some at a time, without keeping them."""
-        batches = Batches(lambda batch: self._read(batch, key_start, keep=False))
+
+        def read_some(batch: Sequence[bytes]) -> tuple[list[State], int]:
+            with self._reading:
+                return self._read(batch, key_start, keep=False)
+
+        batches = Batches(read_some)
         for names in scanned:
             # The bare prefix is the name of no key.
             yield from batches.of([name for name in names if len(name) > key_start])
@@ -112,25 +113,43 @@ class States:
         if due:
             read(self._reader.by_slot, due, lambda names: ("EXISTS", *names))
 
+    def _found(self, names: Mapping[bytes, int], key_start: int) -> tuple[list[State], list[bytes]]:
+        """Return the states that are kept and young enough, and the names of the others."""
+        found, missing = [], []
+        for name, tick in names.items():
+            kept_tick, state = self._kept.get(name, (0, None))
+            if state is not None and kept_tick > tick and len(name) - len(state.key) == key_start:
+                found.append(state)
+            else:
+                missing.append(name)
+        return found, missing
+
+    def _read_once(self, names: Mapping[bytes, int], key_start: int) -> tuple[list[State], int]:
+        """Read what nobody else has read while this one waited for its turn."""
+        with self._reading:
+            found, missing = self._found(names, key_start)
+            states, values_bytes = self._read(missing, key_start, keep=True) if missing else ([], 0)
+            return found + states, values_bytes
+
     def _read(self, names: Sequence[bytes], key_start: int, *, keep: bool) -> tuple[list[State], int]:
+        """Return states and the bytes of their values; the caller has the turn to read."""
         states = []
         values_bytes = 0
-        with self._reading:
-            tick = next(self._tick)
-            for group, snapshot in read(self._reader.snapshot, names, MAX_BATCH_BYTES, expiries=True):
-                if len(snapshot) == 1:
-                    values_bytes += snapshot[0]
-                    continue
-                values, expiries_in_ms, clock = snapshot
-                now, now_ms = time.monotonic(), int(clock[0]) * 1000 + int(clock[1]) // 1000
-                for name, value, ms in zip(group, values, expiries_in_ms, strict=True):
-                    has_expired = value is None and self._ends.get(name, float("inf")) <= now + EXPIRY_SLACK_SECONDS
-                    expires_at = None if value is None or ms < 0 else round((now_ms + ms) / 1000)
-                    state = State(name, key_start, value, expires_at, has_expired=has_expired)
-                    states.append(state)
-                    self._note_end(name, None if expires_at is None else now + ms / 1000 + EXPIRY_SLACK_SECONDS)
-                    self._keep(name, tick, state if keep else None)
-                    values_bytes += len(value or b"")
+        tick = next(self._tick)
+        for group, snapshot in read(self._reader.snapshot, names, MAX_BATCH_BYTES, expiries=True):
+            if len(snapshot) == 1:
+                values_bytes += snapshot[0]
+                continue
+            values, expiries_in_ms, clock = snapshot
+            now, now_ms = time.monotonic(), int(clock[0]) * 1000 + int(clock[1]) // 1000
+            for name, value, ms in zip(group, values, expiries_in_ms, strict=True):
+                has_expired = value is None and self._ends.get(name, float("inf")) <= now + EXPIRY_SLACK_SECONDS
+                expires_at = None if value is None or ms < 0 else round((now_ms + ms) / 1000)
+                state = State(name, key_start, value, expires_at, has_expired=has_expired)
+                states.append(state)
+                self._note_end(name, None if expires_at is None else now + ms / 1000 + EXPIRY_SLACK_SECONDS)
+                self._keep(name, tick, state if keep else None)
+                values_bytes += len(value or b"")
         return states, values_bytes
 
     def _keep(self, name: bytes, tick: int, state: State | None) -> None:
