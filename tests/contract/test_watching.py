@@ -241,7 +241,7 @@ def test_an_id_settles_behind_everything_that_was_told(store: Store) -> None:
         assert told(found) == []
 
 
-def test_many_watchers_of_one_key_read_it_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_watchers_of_one_key_read_it_once(store: Store) -> None:
     with watching(store, "a") as first, watching(store, "a") as second, watching(store, "$") as third:
         store.put_one("a", b"1")
         found = [told(each) for each in (first, second, third)]
