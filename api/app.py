@@ -19,10 +19,15 @@ from models.store import Store
 from models.valkey.connection import connect
 from resources import health, keys, token
 from resources.base import check_operation
-from resources.extensions import DELETE_ALL, METRICS, STORE, STREAM_LIMITER
+from resources.errors import TooManyLists, TooManyWatchers
+from resources.extensions import DELETE_ALL, LIST_LIMITER, METRICS, STORE, WATCH_LIMITER
 from resources.held import register_held_bytes
 from resources.parsing.path import KeyConverter, check_path
-from resources.responses import StreamLimiter
+from resources.responses import Limiter
+
+
+# Each holds one of its 64 threads, and others want some too.
+GRANIAN_WATCHERS = 16
 
 
 def create_app(settings: Settings, *, store: Store | None = None, metrics: Metrics | None = None) -> Flask:
@@ -40,7 +45,9 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     app.extensions[DELETE_ALL] = settings.delete_all
     app.extensions[METRICS] = metrics
     app.extensions[STORE] = store
-    app.extensions[STREAM_LIMITER] = StreamLimiter(settings.max_lists)
+    app.extensions[LIST_LIMITER] = Limiter(settings.max_lists, TooManyLists)
+    most_watchers = GRANIAN_WATCHERS if settings.server == "granian" else settings.max_watchers
+    app.extensions[WATCH_LIMITER] = Limiter(min(settings.max_watchers, most_watchers), TooManyWatchers)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter

@@ -85,6 +85,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     http.RateLimited: Problem(429, "rate_limited", "Too many requests"),
     http.TooManyBytes: Problem(429, "too_many_bytes", "Too many bytes", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
     http.TooManyLists: Problem(429, "too_many_lists", "Too many lists", {"Retry-After": str(RETRY_AFTER_SECONDS)}),
+    http.TooManyWatchers: Problem(
+        429, "too_many_watchers", "Too many watchers", {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    ),
     errors.StoreUnavailable: Problem(500, "store_unavailable", "Store unavailable"),
     errors.StoreTimeout: Problem(500, "store_timeout", "Store too slow"),
     errors.StoreSaturated: Problem(500, "store_saturated", "Store connections busy"),

@@ -97,6 +97,12 @@ class Settings:
         whole_number(1, 100_000),
         "lists",
     )
+    max_watchers: int = setting(
+        "How many event streams and long polls one worker has at a time, at most; with Granian 16 at most.",
+        1_000,
+        whole_number(1, 100_000),
+        "watchers",
+    )
     keep_alive_seconds: int = setting(
         "How long an idle connection is kept open for the next request; it should be longer than a load balancer in "
         "front keeps it. Only for Gunicorn.",

@@ -137,6 +137,13 @@ LISTED_RECORDS = SchemaModel(
     {**RECORDS.__schema__, "contentSchema": {"anyOf": [ref(RECORD), ref(SIZED_RECORD), ref(END)]}},
 )
 
+# Without a type: some tools compare the text with it, and others each event.
+EVENT_TEXT = {
+    "description": "Events (https://html.spec.whatwg.org/multipage/server-sent-events.html): `reset`, a `put` for each "
+    "key, and `synced`; after that a `put`, `delete` or `expire` for each change. The data of a `put` is a record with "
+    "an `etag`.",
+    "examples": ['id: 38601f2d-661163e8b1558\nevent: expire\ndata: {"key":"word"}\n\n'],
+}
 TEXT_OF_A_VALUE = {"type": "string", "examples": ["a value"]}
 BYTES_OF_A_VALUE = SchemaModel("Bytes", {"type": "string", "format": "binary", "description": "The bytes of a value."})
 

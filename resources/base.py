@@ -1,17 +1,20 @@
 """What all resources share: the application's store, and who may do what with it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from flask import Flask, current_app, g, request
 from flask_restx import Resource
 
+from models.filter import Filter
 from models.store import Store
 from models.tokens import Token
 from resources.declarations import Content
-from resources.extensions import DELETE_ALL, IS_STOPPING, STORE, STREAM_LIMITER
+from resources.extensions import DELETE_ALL, IS_STOPPING, LIST_LIMITER, STORE, WATCH_LIMITER
 from resources.parsing.parts import check_parts
-from resources.responses import StreamLimiter
+from resources.responses import Limiter
+from resources.watching import Watch
 
 
 Item = TypeVar("Item")
@@ -81,10 +84,25 @@ class KeyResource(StoreResource):
                 self.check_token()
             yield item
 
+    def watch(self, pattern: Filter, *, since: str | None = None, initial: bool) -> Watch:
+        """Begin to watch the keys that a filter matches.
+
+        :param since: the id to go on from
+        :param initial: whether their state is told first, if there is nothing to go on from
+        :raises TooManyWatchers: the worker has as many watches as it may
+        """
+        return Watch(
+            partial(self.store.watch, pattern, since=since, initial=initial),
+            current_app.extensions[WATCH_LIMITER],
+            current_app.extensions.get(IS_STOPPING, bool),
+            self.check_token or (lambda: None),
+            request.environ,
+        )
+
     @property
-    def stream_limiter(self) -> StreamLimiter:
-        """How many long lists may be sent at a time."""
-        limiter: StreamLimiter = current_app.extensions[STREAM_LIMITER]
+    def list_limiter(self) -> Limiter:
+        """How many long lists may be sent at a time: each has the store look at every name."""
+        limiter: Limiter = current_app.extensions[LIST_LIMITER]
         return limiter
 
     @property

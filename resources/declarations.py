@@ -33,7 +33,7 @@ STATUS_DESCRIPTIONS = {
     414: "The request line is above 8,190 bytes. Nothing was changed.",
     415: "The body's media type or its Content-Encoding is not one that is read here. Nothing was changed.",
     416: "The range begins beyond the end of the value.",
-    429: "The client sends more requests than it may, or the worker has as many long lists or bytes as it may.",
+    429: "The client has sent too many requests, or the worker has as many long lists, watchers or bytes as it may.",
     431: "The header fields are too many or too large. Nothing was changed.",
     500: "The store cannot do it at present (Retry-After says when to try again), or the service has a fault. "
     "The status for the former is FLASKVSTORE_UNAVAILABLE_STATUS.",
@@ -59,6 +59,28 @@ CONDITIONS_FOR_ALL = {
         "enum": ["*"],
     }
     for (name, parameter), (which, ending) in zip(CONDITIONS.items(), (("all", ""), ("none", "s")), strict=True)
+}
+# Both are hints: whatever they say is taken.
+ANY_TEXT = {"in": "header", "type": "string", "pattern": "^.*$"}
+PREFER = {
+    "Prefer": {
+        **ANY_TEXT,
+        "description": "`wait=N` (RFC 7240): wait up to N seconds, 300 at most, for something that is new: for another "
+        "answer than 304, or without If-None-Match than 404. An event stream then ends after the next changes, or with "
+        "`wait=0` after the state.",
+        # Pages send it, so that their event streams end.
+        "x-example": "wait=0",
+    }
+}
+LAST_EVENT_ID = {
+    "Last-Event-ID": {
+        **ANY_TEXT,
+        "description": "Only for an event stream: the id from which it goes on, as an EventSource sends it.",
+        "x-examples": {"nowhere": {"value": "0-0"}},
+    }
+}
+PREFERENCE_APPLIED: Headers = {
+    "Preference-Applied": {"description": "`wait=N`, if Prefer has it (RFC 7240).", "type": "string"}
 }
 RETRY_AFTER: Headers = {
     "Retry-After": {"description": "Seconds, if it helps to wait.", "type": "integer", "minimum": 1}

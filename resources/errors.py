@@ -146,3 +146,17 @@ class TooManyLists(RequestError):
             "Try again in a moment, or ask for smaller pages.",
             limit=limit,
         )
+
+
+class TooManyWatchers(RequestError):
+    """A worker has as many event streams and long polls as it may.
+
+    :param limit: how many that are
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit:,} event streams and long polls are open already in this worker, which is the limit. "
+            "Try again in a moment.",
+            limit=limit,
+        )

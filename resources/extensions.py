@@ -2,7 +2,8 @@
 
 STORE = "flaskvstore.store"
 DELETE_ALL = "flaskvstore.delete_all"
-STREAM_LIMITER = "flaskvstore.stream_limiter"
+LIST_LIMITER = "flaskvstore.list_limiter"
+WATCH_LIMITER = "flaskvstore.watch_limiter"
 IS_STOPPING = "flaskvstore.is_stopping"
 METRICS = "flaskvstore.metrics"
 

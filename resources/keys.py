@@ -1,6 +1,7 @@
 """`/keys`, the collection of all keys, `/keys/{key}`, one of them, and `/values/{key}`, the same as plain bytes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -9,12 +10,13 @@ from flask_restx import Namespace
 
 from models.change import UNCONDITIONAL, Condition, tag_of
 from models.entry import MAX_KEY_BYTES, values_to_json
-from models.filter import EVERY_KEY
+from models.filter import EVERY_KEY, Filter
 from models.schema import (
     BYTES_OF_A_VALUE,
     CHANGE,
     DELETED,
     ENTRIES,
+    EVENT_TEXT,
     LISTED_RECORDS,
     OUTCOME,
     PAIRS,
@@ -26,10 +28,31 @@ from models.schema import (
 )
 from models.tokens import DELETE, READ, WRITE
 from resources.base import KeyResource
-from resources.declarations import CONDITIONS, CONDITIONS_FOR_ALL, Headers, body, key_answers
+from resources.declarations import (
+    CONDITIONS,
+    CONDITIONS_FOR_ALL,
+    LAST_EVENT_ID,
+    PREFER,
+    PREFERENCE_APPLIED,
+    Headers,
+    body,
+    key_answers,
+)
 from resources.errors import FilterRequired
+from resources.events import event_stream
 from resources.held import hold
-from resources.media_types import ANY, BYTES, FORM, ITEM_TYPES, JSON, NDJSON_TYPES, PATCH_TYPES, TEXT, VALUE_TYPES
+from resources.media_types import (
+    ANY,
+    BYTES,
+    EVENTS,
+    FORM,
+    ITEM_TYPES,
+    JSON,
+    NDJSON_TYPES,
+    PATCH_TYPES,
+    TEXT,
+    VALUE_TYPES,
+)
 from resources.ndjson import Import, export_lines
 from resources.parsing.body import read_value
 from resources.parsing.conditions import (
@@ -46,17 +69,21 @@ from resources.parsing.parameters import (
     EXPIRE_IN,
     FILTER,
     FILTER_TO_DELETE,
+    INITIAL,
     LIMIT,
+    SINCE,
     VALUES,
     cursor_text,
     documented,
     parse_query,
 )
 from resources.parsing.patch import read_patch
+from resources.parsing.preferences import read_wait
 from resources.parsing.ranges import has_if_range, read_range
 from resources.parsing.transaction import read_transaction, scopes_of
 from resources.representations import negotiate, represent, represent_part
 from resources.responses import BytesResponse, cached, json_response, list_response, object_chunks
+from resources.watching import long_poll
 
 
 ns = Namespace("keys", path="/", description="Keys and their values.")
@@ -96,6 +123,7 @@ PAIRS_IN_QUERY = {
 }
 LINES = dict.fromkeys(NDJSON_TYPES, RECORDS)
 LISTED_LINES = dict.fromkeys(NDJSON_TYPES, LISTED_RECORDS)
+HAPPENING = {EVENTS: EVENT_TEXT}
 # How one key is shown.
 SHOWN_AS_BYTES = {BYTES: BYTES_OF_A_VALUE, TEXT: TEXT_OF_A_VALUE}
 SHOWN = {JSON: ENTRIES, **SHOWN_AS_BYTES}
@@ -116,8 +144,17 @@ class KeyCollection(KeyResource):
     scopes: ClassVar = {"GET": (READ,), "HEAD": (READ,), "PUT": (WRITE,), "POST": (), "DELETE": (DELETE,)}
     bodies: ClassVar = {"PUT": {JSON: PAIRS, FORM: TEXT_PAIRS, **LINES}, "POST": {JSON: TRANSACTION}}
 
-    @ns.doc("list_keys", params=documented(FILTER, VALUES, LIMIT, CURSOR))
-    @key_answers(ns, {JSON: ENTRIES, **LISTED_LINES}, "The entries, in no particular order.", 406, headers=LINK)
+    @ns.doc(
+        "list_keys",
+        params={**documented(FILTER, VALUES, LIMIT, CURSOR, INITIAL, SINCE), **LAST_EVENT_ID, **PREFER},
+    )
+    @key_answers(
+        ns,
+        {JSON: ENTRIES, **LISTED_LINES, **HAPPENING},
+        "The entries, in no particular order.",
+        406,
+        headers={**LINK, **PREFERENCE_APPLIED},
+    )
     def get(self) -> BytesResponse:
         """List keys and values.
 
@@ -125,8 +162,14 @@ class KeyCollection(KeyResource):
         With `Accept: application/x-ndjson` it is an export: one `{"key": ..., "value": ..., "expires_at": ...}` a line,
         and without `limit` `{"count": ...}` at the end. With `values=false` a line has `value_bytes`, the size of the
         value, in the place of `value`.
+
+        With `Accept: text/event-stream` it is a stream without an end: first the state, then each change.
         """
-        media_type, (pattern, values, limit, cursor) = self._read_list()
+        media_type = negotiate(JSON, *NDJSON_TYPES, EVENTS)
+        if media_type == EVENTS:
+            pattern, values, initial, since = parse_query(FILTER, VALUES, INITIAL, SINCE)
+            return event_stream(self.watch, pattern, values=values, initial=initial, since=since)
+        pattern, values, limit, cursor = parse_query(FILTER, VALUES, LIMIT, CURSOR)
         as_json, is_page, next_cursor = media_type == JSON, (limit, cursor) != (None, None), 0
         if is_page:
             limit = limit or DEFAULT_LIMIT
@@ -137,7 +180,7 @@ class KeyCollection(KeyResource):
             found = list_all(pattern, values=values)
         found = self.while_valid(found)
         chunks = object_chunks(found) if as_json else export_lines(found, values=values, is_page=is_page)
-        response = list_response(chunks, media_type, self.stream_limiter)
+        response = list_response(chunks, media_type, self.list_limiter)
         if next_cursor:
             response.headers.add("Link", _link(pattern.text, values=values, limit=limit, cursor=next_cursor))
         return response
@@ -146,8 +189,9 @@ class KeyCollection(KeyResource):
     @key_answers(ns, {}, "The count is in a header; there is no body.", 406, headers=TOTAL_COUNT)
     def head(self) -> BytesResponse:
         """Count keys: all that the filter matches, whatever a page of them would list."""
-        media_type, (pattern, *_) = self._read_list()
-        with self.stream_limiter.counting():
+        media_type = negotiate(JSON, *NDJSON_TYPES)
+        pattern, *_ = parse_query(FILTER, VALUES, LIMIT, CURSOR)
+        with self.list_limiter.counting():
             count = self.store.count(pattern, as_records=media_type != JSON)
         # Without a body, and so without the length of one.
         response = cached(BytesResponse(content_type=media_type))
@@ -206,12 +250,8 @@ class KeyCollection(KeyResource):
         refuse_condition()
         if pattern is None and not self.may_delete_all:
             raise FilterRequired
-        with self.stream_limiter.counting():
+        with self.list_limiter.counting():
             return json_response({"deleted": self.store.delete_matching(pattern or EVERY_KEY)})
-
-    def _read_list(self) -> tuple[str, list[Any]]:
-        """Return what a GET or HEAD asks for: the media type, and the parameters."""
-        return negotiate(JSON, *NDJSON_TYPES), parse_query(FILTER, VALUES, LIMIT, CURSOR)
 
 
 @ns.route("/keys/<key:key>")
@@ -235,30 +275,41 @@ class KeyItem(KeyResource):
     }
     #: How it is shown; the first one where the client does not care.
     media_types: ClassVar[Sequence[str]] = ITEM_TYPES
+    #: And how a GET shows what happens to it.
+    stream_types: ClassVar[Sequence[str]] = (EVENTS,)
 
-    @ns.doc("get_key", params=CONDITIONS)
-    @key_answers(ns, SHOWN, "The entry, or the value alone.", 206, 304, 404, 406, 409, 412, 416, headers=OF_AN_ITEM)
+    @ns.doc("get_key", params={**documented(VALUES, INITIAL, SINCE), **CONDITIONS, **LAST_EVENT_ID, **PREFER})
+    @key_answers(
+        ns,
+        {**SHOWN, **HAPPENING},
+        "The entry, or the value alone.",
+        *(206, 304, 404, 406, 409, 412, 416),
+        headers={**OF_AN_ITEM, **PREFERENCE_APPLIED},
+    )
     def get(self, key: str) -> BytesResponse:
         """Read one key.
 
         With `Accept: application/octet-stream` or `text/plain` the answer is the value's bytes, or with `Range` some of
-        them.
+        them. With `Accept: text/event-stream` it is a stream without an end: the state and then each change, also of a
+        key that does not exist.
         """
+        media_type = negotiate(*self.media_types, *self.stream_types)
+        if media_type == EVENTS:
+            values, initial, since = parse_query(VALUES, INITIAL, SINCE)
+            return event_stream(self.watch, Filter.of_key(key), values=values, initial=initial, since=since)
         parse_query()
-        media_type = negotiate(*self.media_types)
-        condition = read_condition(media_type)
-        wanted = None if media_type == JSON else read_range()
-        if wanted is None or condition != UNCONDITIONAL or has_if_range():
-            return represent(key, self.store.get(key), media_type, condition, wanted)
-        # What names no entity tag does not need the digest of the whole value.
-        return represent_part(self.store.get_part(key, *wanted), media_type)
+        wait = read_wait()
+        if wait is None:
+            return self._show(key, media_type)
+        watch = partial(self.watch, Filter.of_key(key), initial=False)
+        return long_poll(partial(self._show, key, media_type), watch, wait)
 
     @ns.doc("has_key", params=CONDITIONS)
     @key_answers(ns, {}, "The key exists; there is no body.", 304, 404, 406, 409, 412, headers=OF_AN_ITEM)
     def head(self, key: str) -> BytesResponse:
         """Check whether a key exists."""
-        response: BytesResponse = self.get(key)
-        return response
+        parse_query()
+        return self._show(key, negotiate(*self.media_types))
 
     @ns.doc("put_key", params={"value": VALUE_BODY, **documented(EXPIRE_IN), **CONDITIONS})
     @key_answers(ns, {JSON: STORED}, "It is written.", 408, 409, 412, 413, 415, 501, headers=ETAG)
@@ -296,6 +347,15 @@ class KeyItem(KeyResource):
         self.store.delete(key, condition=self._write_condition())
         return json_response({"deleted": 1})
 
+    def _show(self, key: str, media_type: str) -> BytesResponse:
+        """Return what a GET or HEAD answers."""
+        condition = read_condition(media_type)
+        wanted = None if media_type == JSON else read_range()
+        if wanted is None or condition != UNCONDITIONAL or has_if_range():
+            return represent(key, self.store.get(key), media_type, condition, wanted)
+        # What names no entity tag does not need the digest of the whole value.
+        return represent_part(self.store.get_part(key, *wanted), media_type)
+
     def _write_condition(self) -> Condition:
         """Return the condition of the current write.
 
@@ -314,9 +374,16 @@ class ValueItem(KeyItem):
 
     # Generated clients would ask for JSON if it was declared here too.
     media_types: ClassVar = (*VALUE_TYPES, JSON)
+    stream_types: ClassVar = ()
 
-    @ns.doc("get_value", params=CONDITIONS)
-    @key_answers(ns, SHOWN_AS_BYTES, "The value.", 206, 304, 404, 406, 409, 412, 416, headers=OF_AN_ITEM)
+    @ns.doc("get_value", params={**CONDITIONS, **PREFER})
+    @key_answers(
+        ns,
+        SHOWN_AS_BYTES,
+        "The value.",
+        *(206, 304, 404, 406, 409, 412, 416),
+        headers={**OF_AN_ITEM, **PREFERENCE_APPLIED},
+    )
     def get(self, key: str) -> BytesResponse:
         """Read the bytes of one key, or with `Range` some of them.
 

@@ -4,6 +4,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 # By all of its names; the first one is that of the documents.
 NDJSON_TYPES = (NDJSON, "application/ndjson", "application/jsonl")
+EVENTS = "text/event-stream"
 PROBLEM = "application/problem+json"
 FORM = "application/x-www-form-urlencoded"
 BYTES = "application/octet-stream"

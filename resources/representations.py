@@ -12,7 +12,7 @@ from models.change import Condition, tag_of
 from models.entry import Part, Value, value_to_json
 from models.errors import PreconditionFailed, quoted
 from resources.errors import NotAcceptable, RangeNotSatisfiable
-from resources.media_types import JSON, PROBLEM
+from resources.media_types import EVENTS, JSON, PROBLEM
 from resources.parsing.conditions import entity_tag
 from resources.parsing.ranges import ByteRange, is_range_for
 from resources.responses import BytesResponse, cached, json_response
@@ -88,11 +88,13 @@ def _best(accept: str, offered: tuple[str, ...]) -> str | None:
     accept = _BARE_WILDCARD.sub("*/*", _BARE_QUALITY.sub("q=0.", accept))
     # Without parameters: whoever asks for application/json;charset=utf-8 gets what is meant.
     named = parse_accept_header(accept, MIMEAccept)
-    accepted = MIMEAccept([(media_type.partition(";")[0], quality) for media_type, quality in named])
+    accepted = MIMEAccept([(media_type.partition(";")[0].strip().lower(), quality) for media_type, quality in named])
     if list(accepted.values()) == [PROBLEM]:
         # Generated clients name the type of errors alone; of a success it says nothing.
         return offered[0]
-    best = max(offered, key=accepted.quality)
+    # Whoever does not know event streams would wait for their end.
+    known = [each for each in offered if each != EVENTS or each in accepted.values()]
+    best = max(known, key=accepted.quality)
     return best if accepted.quality(best) else None
 
 

@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Any
@@ -13,7 +13,7 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from models.entry import values_to_json
-from resources.errors import TooManyLists
+from models.errors import RequestError
 from resources.media_types import JSON
 
 
@@ -53,35 +53,35 @@ def json_response(body: Any) -> BytesResponse:
     return BytesResponse(orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
-class StreamLimiter:
-    """How many long lists a worker may send at a time, counts and deletions of all that matches included.
-
-    Each list holds memory for as long as its client reads, and each of them has the store look at every name.
+class Limiter:
+    """How many answers of one kind a worker may be busy with at a time: what takes long, and holds memory meanwhile.
 
     :param limit: how many
+    :param refusal: the error for one more, made of the limit
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, refusal: Callable[[int], RequestError]) -> None:
         self._limit = limit
+        self._refusal = refusal
         self._free = BoundedSemaphore(limit)
 
     def acquire(self) -> None:
-        """Count one more list.
+        """Count one more.
 
-        :raises TooManyLists: as many are being sent already
+        :raises RequestError: there are as many already
         """
         if not self._free.acquire(blocking=False):
-            raise TooManyLists(self._limit)
+            raise self._refusal(self._limit)
 
     def release(self) -> None:
-        """Count one list less."""
+        """Count one less."""
         self._free.release()
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count one more list meanwhile.
+        """Count one more meanwhile.
 
-        :raises TooManyLists: as many are being sent already
+        :raises RequestError: there are as many already
         """
         self.acquire()
         try:
@@ -99,11 +99,11 @@ class LimitedStream:
     :raises TooManyLists: as many as allowed are being sent already
     """
 
-    def __init__(self, head: bytes, rest: Generator[bytes], limiter: StreamLimiter, environ: WSGIEnvironment) -> None:
+    def __init__(self, head: bytes, rest: Generator[bytes], limiter: Limiter, environ: WSGIEnvironment) -> None:
         limiter.acquire()
         self._head = head
         self._rest = rest
-        self._limiter: StreamLimiter | None = limiter
+        self._limiter: Limiter | None = limiter
         self._environ = environ
 
     def __iter__(self) -> Iterator[bytes]:
@@ -143,7 +143,7 @@ def reset_unless_complete(environ: WSGIEnvironment) -> Iterator[None]:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE)
 
 
-def list_response(chunks: Generator[bytes], media_type: str, limiter: StreamLimiter) -> BytesResponse:
+def list_response(chunks: Generator[bytes], media_type: str, limiter: Limiter) -> BytesResponse:
     """Return a list of any length.
 
     Its start is read before anything is sent, so that a store that is down gives an error and not half an answer. If it

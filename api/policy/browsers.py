@@ -29,7 +29,8 @@ DEFAULTS = {
 }
 CORS_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
 SENT_HEADERS = (
-    *("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Range", "X-Request-Id"),
+    *("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID", "Prefer"),
+    *("Range", "X-Request-Id"),
 )
 READ_HEADERS = (
     *(
@@ -38,6 +39,7 @@ READ_HEADERS = (
         "ETag",
         "Expire-In",
         "Link",
+        "Preference-Applied",
         "RateLimit-Limit",
         "RateLimit-Remaining",
         "RateLimit-Reset",

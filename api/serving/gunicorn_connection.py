@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from heapq import nsmallest
-from socket import SHUT_RD, SHUT_RDWR, SHUT_WR, SO_LINGER, SOL_SOCKET
+from socket import MSG_PEEK, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import gevent
@@ -195,6 +195,16 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types for it
         """Send all: what Gunicorn sends by this is short."""
         self.sendall(data, flags)
         return len(data)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the client has closed its end, or is gone."""
+        try:
+            return not super().recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Close it, after a while if something may still come: the kernel would answer that with a reset."""

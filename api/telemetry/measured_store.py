@@ -75,6 +75,7 @@ class MeasuredStore(Store):
     export_records = _measured_stream(Store.export_records)
     import_records = _measured(Store.import_records)
     hit = _measured(Store.hit)
+    watch = _measured(Store.watch)
     ping = _measured(Store.ping)
 
     def page(

@@ -69,6 +69,16 @@ def refuse_condition() -> None:
         )
 
 
+def refuse_selection() -> None:
+    """Refuse what selects a value or a part of one: an event stream tells all states.
+
+    :raises InvalidCondition: the current request has such a header
+    """
+    for name in (MATCH, NONE_MATCH, "Range"):
+        if name in request.headers:
+            raise InvalidCondition(f"{name} is not for an event stream, which tells every state. Leave it out.")
+
+
 def entity_tag(tag: str, *, json: bool) -> str:
     """Return an entity tag.
 

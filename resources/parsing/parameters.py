@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flask import request
@@ -10,6 +11,7 @@ from flask import request
 from models.entry import MAX_EXPIRE_IN_SECONDS, WHOLE_NUMBER, parse_expire_in, unique
 from models.errors import InvalidFilter, quoted
 from models.filter import EVERY_KEY, FILTER_PATTERN, MAX_FILTER_CHARACTERS, Filter
+from models.watching.session import ID_PATTERN
 from resources.errors import InvalidParameter
 from resources.parsing.urlencoded import parse_pairs
 
@@ -51,7 +53,8 @@ def parse_query(*parameters: Parameter) -> list[Any]:
     for name in given:
         if name not in known:
             allowed = ", ".join(known) or "none"
-            raise InvalidParameter(f"There is no query parameter {quoted(name)} here; allowed: {allowed}.")
+            hint = " It is for Accept: text/event-stream." if name in {INITIAL.name, SINCE.name} else ""
+            raise InvalidParameter(f"There is no query parameter {quoted(name)} here; allowed: {allowed}.{hint}")
     return [p.parse(given[p.name]) if p.name in given else p.default for p in parameters]
 
 
@@ -66,10 +69,16 @@ def _non_empty_filter(text: str) -> Filter:
     return Filter.parse(text)
 
 
-def _boolean(text: str) -> bool:
+def _boolean(name: str, text: str) -> bool:
     if text not in {"true", "false"}:
-        raise InvalidParameter(f"values is {quoted(text)}: it must be true or false.")
+        raise InvalidParameter(f"{name} is {quoted(text)}: it must be true or false.")
     return text == "true"
+
+
+def _since(text: str) -> str:
+    if not re.fullmatch(ID_PATTERN, text):
+        raise InvalidParameter(f"since is {quoted(text)}: take it from an event stream, where it stands behind id:.")
+    return text
 
 
 def _limit(text: str) -> int:
@@ -104,11 +113,11 @@ FILTER_TO_DELETE = Parameter(
 )
 VALUES = Parameter(
     name="values",
-    parse=_boolean,
+    parse=partial(_boolean, "values"),
     default=True,
     document={
-        "description": "`false` gives the keys alone: every value is null, and in an export there is its number of "
-        "bytes. Without it values are sent.",
+        "description": "`false` gives the keys alone: every value is null, and in an export or in events there is its "
+        "number of bytes. Without it values are sent.",
         "type": "boolean",
         "x-examples": {"keys only": {"value": False}},
     },
@@ -135,6 +144,28 @@ CURSOR = Parameter(
         "type": "string",
         "pattern": CURSOR_PATTERN,
         "x-examples": {"the start": {"value": "0"}},
+    },
+)
+INITIAL = Parameter(
+    name="initial",
+    parse=partial(_boolean, "initial"),
+    default=True,
+    document={
+        "description": "Only for an event stream: `false` leaves out the state, and changes alone are told. Without it "
+        "the state comes first, unless the stream goes on from an id.",
+        "type": "boolean",
+        "x-examples": {"changes only": {"value": False}},
+    },
+)
+SINCE = Parameter(
+    name="since",
+    parse=_since,
+    default=None,
+    document={
+        "description": "Only for an event stream: the id from which it goes on. The header Last-Event-ID counts more.",
+        "type": "string",
+        "pattern": ID_PATTERN,
+        "x-examples": {"nowhere": {"value": "0-0"}},
     },
 )
 EXPIRE_IN = Parameter(

@@ -127,7 +127,9 @@ CASES = [
     Case("`X-HTTP-Method-Override`", headers={"X-HTTP-Method-Override": "DELETE"}),
     Case("`X-Forwarded-*`", headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Prefix": "/x"}),
     Case("`X-Request-Id`", headers={"X-Request-Id": "not, well-formed"}),
-    Case("`Cookie`, `Cache-Control`, `Prefer` and other fields", headers={"Cookie": "a=b", "Prefer": "wait=1"}),
+    *[Case("`Prefer`", headers={"Prefer": prefer}) for prefer in ("wait=1", "wait=x", "return=minimal")],
+    Case("`Last-Event-ID`", headers={"Last-Event-ID": "1-1"}),
+    Case("`Cookie`, `Cache-Control` and other fields", headers={"Cookie": "a=b"}),
 ]
 # Shown by tests of their own below.
 ELSEWHERE = {"a raw `#` in the URL", "`Transfer-Encoding`"}

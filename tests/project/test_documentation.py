@@ -42,7 +42,7 @@ RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 EXAMPLES = {
     document.name: re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
-    for document in (ROOT / "README.md", ROOT / "docs" / "recipes.md", ROOT / "docs" / "access.md")
+    for document in (ROOT / "README.md", *(ROOT / "docs" / name for name in ("recipes.md", "access.md", "watch.md")))
 }
 
 # What others export, with the awkward cases of each: an empty value, no value, bytes, quotes, an expiry.
@@ -121,6 +121,10 @@ class TestReadme:
 
     def test_every_example_gives_what_it_shows(self, served: Ask, service: Service, tmp_path: Path) -> None:
         for example in EXAMPLES["README.md"]:
+            run_example(example, service.port, tmp_path)
+
+    def test_every_example_of_watching_gives_what_it_shows(self, served: Ask, service: Service, tmp_path: Path) -> None:
+        for example in EXAMPLES["watch.md"]:
             run_example(example, service.port, tmp_path)
 
     def test_every_recipe_gives_what_it_shows_and_moves_in_without_loss(

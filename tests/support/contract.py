@@ -7,13 +7,14 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from werkzeug.datastructures import Headers
 
-from resources.media_types import NDJSON_TYPES
+from resources.media_types import EVENTS, NDJSON_TYPES
+from tests.support.events import Event, events_of
 
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 # Which is there depends on what is asked: whether a key expires, if a page is the last, and if bytes are sent.
-SOMETIMES = {"Accept-Ranges", "Expire-In", "Link"}
+SOMETIMES = {"Accept-Ranges", "Expire-In", "Link", "Preference-Applied"}
 OURS = {"Accept-Ranges", "Content-Range", "ETag", "Expire-In", "Link", "Retry-After", "Total-Count", "WWW-Authenticate"}
 # It starts with a word, which may be the name of a parameter or of a method, and ends with a full stop.
 SENTENCE = re.compile(r"(?:[A-Z]?[a-z]|[A-Z]+ [a-z]|[^A-Za-z]).*\.", re.DOTALL)
@@ -65,10 +66,29 @@ class Contract:
         if media_type in NDJSON_TYPES:
             for line in body.splitlines():
                 self.validate(self.document["components"]["schemas"]["ListedRecords"]["contentSchema"], line)
+        elif media_type == EVENTS:
+            for event in events_of(body):
+                self.check_event(event)
         elif media_type.endswith("json"):
             self.validate(schema, body)
             if media_type == PROBLEM:
                 check_sentence(json.loads(body)["detail"])
+
+    def check_event(self, event: Event) -> None:
+        """Fail if an event of a stream is not what is promised."""
+        members = dict(event.data or {})
+        match event.name:
+            case "put":
+                assert re.fullmatch('"[0-9a-f]{40}"', members.pop("etag"))
+                kind = "Record" if "value" in members else "SizedRecord"
+                self.validate({"$ref": f"#/components/schemas/{kind}"}, json.dumps(members).encode())
+            case "delete" | "expire":
+                assert members.keys() == {"key"}
+            case "end":
+                assert members.keys() == {"code"}
+            case name:
+                assert name in {"", "reset", "synced"}
+                assert members == {}
 
     def check_headers(self, what: str, response: dict[str, Any], status: int, headers: Headers, body: bytes) -> None:
         """Fail if a header of ours is missing, or is there and not declared."""
@@ -80,6 +100,9 @@ class Contract:
         if status == 403:
             # Another token would help, but not against a host that is not known.
             needed -= {"WWW-Authenticate"}
+        if headers.get("Content-Type") == EVENTS:
+            # Of a stream there is none: each event has its own.
+            needed -= {"ETag"}
         if status == 206:
             # A part has it only if the request names one.
             needed -= {"ETag"}
