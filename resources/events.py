@@ -32,8 +32,8 @@ HEARTBEAT_SECONDS = 15
 CHUNK_BYTES = 128 * 1024
 # How long the end of a stream waits for an id that covers all that was told.
 SETTLE_SECONDS = 1.0
-# The id of a `reset` that the state follows: nothing can be resumed from there. An empty one would leave an EventSource
-# without an id, and with the `since` of its URL.
+# The id behind a `reset` that the state follows: nothing can be resumed from there. Without an id an EventSource would
+# go on from the `since` of its URL.
 NOWHERE = "0-0"
 
 
@@ -144,8 +144,8 @@ def _texts(batch: Batch, *, values: bool) -> Sequence[bytes]:
     else:
         texts = [_event(batch.kind.value, {})]
     if batch.id is not None:
-        texts[-1] = b"id: %b\n%b" % ((batch.id or NOWHERE).encode(), texts[-1])
-    return texts
+        texts[-1] = b"id: %b\n%b" % (batch.id.encode(), texts[-1])
+    return texts if batch.id != "" else [*texts, _heartbeat(NOWHERE)]
 
 
 def _state_text(state: State, *, values: bool) -> bytes:
