@@ -55,7 +55,7 @@ def exported(store: Store) -> Iterable[dict[str, bytes | None]]:
 
 @pytest.mark.parametrize("listing", [listed_whole, listed_in_pages, listed_alone, exported])
 @pytest.mark.grows
-@settings(max_examples=amount(10, 100))
+@settings(max_examples=amount(6, 100))
 @given(changes=CHANGES)
 def test_what_is_there_throughout_is_never_missed(
     valkey_store: Store,
@@ -128,7 +128,7 @@ def test_a_served_listing_misses_nothing_while_others_write(served: Ask, listing
 
     def come_and_go() -> None:
         while not ended.is_set():
-            put_json(served, {f"passing {number}": "" for number in range(8_000)})
+            put_json(served, {f"passing {number}": "" for number in range(4_000)})
             served("DELETE", "/keys?filter=passing$")
 
     others = threading.Thread(target=come_and_go)

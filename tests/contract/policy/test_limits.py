@@ -229,13 +229,10 @@ def test_a_list_that_is_never_sent_gives_its_place_back(store: Store, contract: 
     assert in_process(app, contract)("GET", "/keys").status == 200
 
 
-@pytest.mark.parametrize(("trusted_proxies", "address"), [("0", "127.0.0.1"), ("1", "192.0.2.9"), ("2", "192.0.2.1")])
-def test_a_client_is_who_the_trusted_proxies_say_and_nobody_else(
-    tmp_path: Path, contract: Contract, trusted_proxies: str, address: str
-) -> None:
-    variables = {"FLASKVSTORE_RATE_LIMIT": "9/hour", "FLASKVSTORE_TRUSTED_PROXIES": trusted_proxies}
+def test_a_client_is_who_the_trusted_proxy_says_and_nobody_else(tmp_path: Path, contract: Contract) -> None:
+    variables = {"FLASKVSTORE_RATE_LIMIT": "9/hour", "FLASKVSTORE_TRUSTED_PROXIES": "1"}
     with serving(tmp_path, **variables) as service, contextlib.closing(server_of(service)) as client:
         service.ask(contract)("GET", "/keys", b"", {"X-Forwarded-For": "192.0.2.1, 192.0.2.9"})
 
         [counter] = client.scan_iter("flaskvstore-hits:*")
-        assert f"address {address}/" in counter.decode()
+        assert "address 192.0.2.9/" in counter.decode()

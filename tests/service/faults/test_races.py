@@ -18,8 +18,8 @@ from tests.support.servers.services import serving
 
 
 CLIENTS = 8
-INCREMENTS = amount(400, 2_000)
-MOVES = amount(160, 800)
+INCREMENTS = amount(160, 2_000)
+MOVES = amount(80, 800)
 
 
 def all_at_once(count: int, work: Callable[[int], int]) -> int:

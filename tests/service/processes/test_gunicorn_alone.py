@@ -60,7 +60,7 @@ def test_with_a_url_it_serves(tmp_path: Path, valkey_server: EmbeddedServer, con
 def test_it_warns_if_other_machines_reach_it_without_tokens(tmp_path: Path, valkey_server: EmbeddedServer) -> None:
     port = free_port()
     log = tmp_path / "gunicorn.log"
-    command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", "-b", "0.0.0.0:0", "wsgi:app"]
+    command = [str(gunicorn()), "-w", "1", "-b", f"127.0.0.1:{port}", "-b", "0.0.0.0:0", "wsgi:app"]
     variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url)
     with log.open("wb") as output, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
         eventually(lambda: answers(Address("127.0.0.1", port)), 30)
@@ -86,7 +86,7 @@ def test_its_own_options_for_statsd_and_its_access_log_are_heeded(
             "--statsd-prefix=seed",
             "--access-logfile=-",
         ]
-        command = [str(gunicorn()), "-b", f"127.0.0.1:{port}", *options, "wsgi:app"]
+        command = [str(gunicorn()), "-w", "1", "-b", f"127.0.0.1:{port}", *options, "wsgi:app"]
         with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
             eventually(lambda: answers(Address("127.0.0.1", port)), 30)
             received = [statsd.recv(1432).decode() for _ in range(4)]
@@ -126,7 +126,7 @@ def test_nothing_is_warned_of_if_it_is_meant(tmp_path: Path, valkey_server: Embe
     meant = {"FLASKVSTORE_TOKENS_FILE": str(path)} if said_by == "tokens" else {"FLASKVSTORE_OPEN": "true"}
     port = free_port()
     log = tmp_path / "gunicorn.log"
-    command = [str(gunicorn()), "-b", f"0.0.0.0:{port}", "wsgi:app"]
+    command = [str(gunicorn()), "-w", "1", "-b", f"0.0.0.0:{port}", "wsgi:app"]
     variables = environment(FLASKVSTORE_REDIS_URL=valkey_server.url, **meant)
     with log.open("wb") as output, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output) as process:
         eventually(lambda: answers(Address("127.0.0.1", port)), 30)

@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 
 from api.serving.embedded import EmbeddedServer
+from api.serving.listener import Listener
 from api.serving.supervisor import ROOT
+from api.serving.systemd import notify
+from api.settings import Settings, StartError
+from models.address import Address, UnixAddress
 from tests.support.servers.services import PROGRAM, environment, eventually, free_port, need
 from tests.support.wire import Wire
 
@@ -38,6 +42,10 @@ def serve(*options: str) -> list[str]:
     return [str(PROGRAM), "serve", "--workers", "1", "--data-dir", "data", *options]
 
 
+def bind(text: str) -> Address | UnixAddress:
+    return Settings.from_env({"FLASKVSTORE_BIND": text}).bind
+
+
 def status_at(path: Path, target: str = "/health/live", host: str = "localhost") -> int:
     """Ask over a unix socket; 0 if nobody answers there."""
     connection = http.client.HTTPConnection(host, timeout=10)
@@ -53,12 +61,20 @@ def status_at(path: Path, target: str = "/health/live", host: str = "localhost")
 
 class TestUnixSocket:
     @pytest.mark.parametrize(("option", "mode"), [("", 0o600), ("?mode=660", 0o660), ("?mode=0666", 0o666)])
-    def test_it_serves_whoever_may_connect_under_every_host(self, tmp_path: Path, option: str, mode: int) -> None:
+    def test_its_mode_says_who_may_connect(self, tmp_path: Path, option: str, mode: int) -> None:
         path = tmp_path / "kv.sock"
-        with process(tmp_path, *serve("--bind", f"unix:{path}{option}")) as service:
+
+        with Listener(bind(f"unix:{path}{option}"), {}, to_everybody=False):
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+
+        assert not path.exists()
+
+    def test_it_serves_whoever_may_connect_under_every_host(self, tmp_path: Path) -> None:
+        path = tmp_path / "kv.sock"
+        with process(tmp_path, *serve("--bind", f"unix:{path}?mode=660")) as service:
             eventually(lambda: status_at(path) == 200, 30)
 
-            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
             assert status_at(path, "/keys", "kv.example") == 200
             eventually(lambda: f"listens on unix:{path}, data in " in (tmp_path / "log").read_text())
             service.terminate()
@@ -85,13 +101,10 @@ class TestUnixSocket:
     @pytest.mark.parametrize("name", ["folder/kv.sock", "file", "s" * 200])
     def test_a_path_that_cannot_be_one_is_refused(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "file").write_text("precious")
-        command = serve("--bind", f"unix:{tmp_path / name}")
 
-        ended = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False)
+        with pytest.raises(StartError, match=f"^Cannot listen on unix:{tmp_path / name}: "):
+            Listener(bind(f"unix:{tmp_path / name}"), {}, to_everybody=False)
 
-        assert ended.returncode == 1
-        (message,) = ended.stderr.decode().splitlines()
-        assert message.startswith(f"Error: Cannot listen on unix:{tmp_path / name}: ")
         assert (tmp_path / "file").read_text() == "precious"
 
     def test_gunicorn_alone_gives_it_the_mode(self, tmp_path: Path, valkey_server: EmbeddedServer) -> None:
@@ -111,10 +124,9 @@ class TestSystemd:
         passed = [f"--setenv={name}" for name in (*environment(), "NOTIFY_SOCKET")]
         return ["systemd-socket-activate", f"--listen={listen}", *passed, *serve(*options)]
 
-    @pytest.mark.parametrize("server", ["gunicorn", "granian"])
-    def test_the_socket_that_it_gives_is_served(self, tmp_path: Path, server: str) -> None:
+    def test_the_socket_that_it_gives_is_served(self, tmp_path: Path) -> None:
         port = free_port()
-        with process(tmp_path, *self.activated(f"127.0.0.1:{port}", "--server", server)) as service:
+        with process(tmp_path, *self.activated(f"127.0.0.1:{port}")) as service:
             eventually(lambda: answered(port), 30)
 
             eventually(lambda: f"listens on http://127.0.0.1:{port}, " in (tmp_path / "log").read_text())
@@ -148,14 +160,20 @@ class TestSystemd:
 
         assert "systemd gives several sockets" in (tmp_path / "log").read_text()
 
-    @pytest.mark.parametrize("kind", ["path", "abstract"])
-    def test_it_is_told_when_the_service_answers_and_when_it_stops_and_by_nobody_else(
-        self, tmp_path: Path, kind: str
-    ) -> None:
-        name = str(tmp_path / "notify") if kind == "path" else f"@flaskvstore-test-{os.getpid()}"
+    def test_it_is_told_under_an_abstract_address_as_well(self) -> None:
+        name = f"flaskvstore-test-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.bind(f"\0{name}")
+
+            notify({"NOTIFY_SOCKET": f"@{name}"}, "READY=1")
+
+            assert told.recv(1024) == b"READY=1"
+
+    def test_it_is_told_when_the_service_answers_and_when_it_stops_and_by_nobody_else(self, tmp_path: Path) -> None:
+        name = str(tmp_path / "notify")
         port = free_port()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-            told.bind(name if kind == "path" else f"\0{name[1:]}")
+            told.bind(name)
             told.settimeout(30)
             with process(tmp_path, *serve("--bind", f"127.0.0.1:{port}"), NOTIFY_SOCKET=name) as service:
                 assert told.recv(1024) == b"READY=1"

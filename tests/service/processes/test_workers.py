@@ -6,6 +6,7 @@ import resource
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +29,18 @@ from tests.support.wire import Wire
 
 
 CLOSES_AT_RELOAD = "Granian may close a connection that it has just taken when it replaces a worker"
+
+
+@pytest.fixture(scope="module")
+def few_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that was started with a low limit for open files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        with serving(tmp_path_factory.mktemp("few_files")) as service:
+            yield service
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 class TestWorkers:
@@ -61,14 +74,15 @@ class TestWorkers:
         assert disturbed.children()["valkey"] == valkey
 
     @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
-    def test_a_reload_under_load_fails_no_request(self, tmp_path: Path, contract: Contract) -> None:
-        with serving(tmp_path, "--workers", "2") as service, ThreadPoolExecutor(4) as pool:
-            asked = service.ask(contract)
+    def test_a_reload_under_load_fails_no_request(self, disturbed: Service, contract: Contract) -> None:
+        eventually(lambda: len(workers(disturbed)) == 2)
+        with ThreadPoolExecutor(4) as pool:
+            asked = disturbed.ask(contract)
             reloaded = threading.Event()
 
             def load(name: int) -> int:
                 done = 0
-                while not reloaded.is_set():
+                while not reloaded.wait(0.005):
                     assert asked("PUT", f"/keys/{name}", b"%d" % done).status == 200
                     assert asked("GET", f"/keys/{name}").json == {str(name): str(done)}
                     done += 1
@@ -77,9 +91,11 @@ class TestWorkers:
             clients = [pool.submit(load, name) for name in range(4)]
             try:
                 for _ in range(2):
-                    old = workers(service)
-                    service.process.send_signal(signal.SIGHUP)
-                    eventually(lambda old=old: len(workers(service)) == 2 and set(old).isdisjoint(workers(service)), 30)
+                    old = workers(disturbed)
+                    disturbed.process.send_signal(signal.SIGHUP)
+                    eventually(
+                        lambda old=old: len(workers(disturbed)) == 2 and set(old).isdisjoint(workers(disturbed)), 30
+                    )
             finally:
                 reloaded.set()
 
@@ -100,29 +116,23 @@ class TestWorkers:
 
 
 class TestFiles:
-    @pytest.mark.gunicorn("Granian has a log of its own")
-    def test_a_worker_without_files_to_open_says_so_in_json_and_goes_on(self, tmp_path: Path) -> None:
-        with serving(tmp_path) as service:
-            [worker] = workers(service)
-            process = psutil.Process(worker)
-            before = process.rlimit(psutil.RLIMIT_NOFILE)
-            process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 5, before[1]))
-            with contextlib.ExitStack() as stack:
-                for _ in range(20):
-                    stack.enter_context(Wire(service.port))
-                eventually(lambda: any("Too many open files" in line.get("exception", "") for line in service.lines()))
-            process.rlimit(psutil.RLIMIT_NOFILE, before)
+    def test_a_worker_may_open_as_many_as_it_takes_connections(self, few_files: Service) -> None:
+        [worker] = workers(few_files)
 
-            eventually(lambda: ready(service))
-
-    def test_a_worker_may_open_as_many_as_it_takes_connections(self, tmp_path: Path) -> None:
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
-        try:
-            with serving(tmp_path) as service:
-                [worker] = workers(service)
-                soft, hard = psutil.Process(worker).rlimit(psutil.RLIMIT_NOFILE)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        soft, hard = psutil.Process(worker).rlimit(psutil.RLIMIT_NOFILE)
 
         assert soft == min(4_000 + 32 + 256, hard)
+
+    @pytest.mark.gunicorn("Granian has a log of its own")
+    def test_a_worker_without_files_to_open_says_so_in_json_and_goes_on(self, few_files: Service) -> None:
+        [worker] = workers(few_files)
+        process = psutil.Process(worker)
+        before = process.rlimit(psutil.RLIMIT_NOFILE)
+        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 5, before[1]))
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(Wire(few_files.port))
+            eventually(lambda: any("Too many open files" in line.get("exception", "") for line in few_files.lines()))
+        process.rlimit(psutil.RLIMIT_NOFILE, before)
+
+        eventually(lambda: ready(few_files))
