@@ -171,16 +171,27 @@ def store(
 
 
 @pytest.fixture(scope="session")
-def made_once() -> Flask:
-    """An application without a store: it takes longer to make than most tests."""
-    return create_app(Settings(redis_url="redis://127.0.0.1:1"))
+def made_once() -> Callable[..., Flask]:
+    """An application without a store, made once for each settings: it takes longer to make than most tests."""
+    return cache(lambda **settings: create_app(Settings(redis_url="redis://127.0.0.1:1", **settings)))
 
 
 @pytest.fixture
-def app(made_once: Flask, store: Store) -> Flask:
+def app_with(made_once: Callable[..., Flask], store: Store) -> Callable[..., Flask]:
+    """An application with some settings on each kind of server."""
+
+    def with_store(**settings: Any) -> Flask:
+        app = made_once(**settings)
+        app.extensions[STORE] = store
+        return app
+
+    return with_store
+
+
+@pytest.fixture
+def app(app_with: Callable[..., Flask]) -> Flask:
     """An application on each kind of server."""
-    made_once.extensions[STORE] = store
-    return made_once
+    return app_with()
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_to_bytes, urljoin
+from wsgiref.types import WSGIApplication
 
-from flask import Flask
 from werkzeug.datastructures import Headers
 from werkzeug.test import create_environ, run_wsgi_app
 
@@ -57,7 +57,7 @@ class Ask(Protocol):
     ) -> Answer: ...
 
 
-def in_process(app: Flask, contract: Contract) -> Ask:
+def in_process(app: WSGIApplication, contract: Contract) -> Ask:
     """Make a way to ask the application without a server."""
 
     def ask(method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,6 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from api.app import create_app
-from api.settings import Settings
 from models.errors import InvalidToken, TokensUnusable
 from models.store import Store
 from models.tokens import SCOPES, Tokens
@@ -96,15 +94,21 @@ OPEN = [
 ]
 
 
-@pytest.fixture
-def tokens(tmp_path: Path) -> Tokens:
-    return Tokens(tmp_path / "tokens.json")
+@pytest.fixture(scope="module")
+def tokens_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("access") / "tokens.json"
 
 
 @pytest.fixture
-def app(store: Store, tokens: Tokens, tmp_path: Path) -> Flask:
+def tokens(tokens_file: Path) -> Tokens:
+    tokens_file.unlink(missing_ok=True)
+    return Tokens(tokens_file)
+
+
+@pytest.fixture
+def app(app_with: Callable[..., Flask], tokens: Tokens, tokens_file: Path) -> Flask:
     tokens.create("unused", namespace="unused", scopes=["read"])
-    return create_app(Settings(tokens_file=tmp_path / "tokens.json"), store=store)
+    return app_with(tokens_file=tokens_file)
 
 
 @pytest.fixture
@@ -362,7 +366,7 @@ class TestRevoking:
     @pytest.mark.parametrize("headers", [{}, AS_NDJSON])
     @pytest.mark.parametrize("how", ["revoked", "with fewer scopes", "broken"])
     def test_a_list_that_is_being_sent_breaks_off(
-        self, app: Flask, store: Store, tokens: Tokens, tmp_path: Path, headers: Mapping[str, str], how: str
+        self, app: Flask, store: Store, tokens: Tokens, tokens_file: Path, headers: Mapping[str, str], how: str
     ) -> None:
         presented = tokens.create("a", namespace="ns", scopes=["read"])
         store.within("ns").put({f"key {number}": b"v" * 1_000 for number in range(3_000)})
@@ -377,7 +381,7 @@ class TestRevoking:
                     tokens.revoke("a")
                     tokens.create("a", namespace="ns", scopes=["write"])
                 case "broken":
-                    (tmp_path / "tokens.json").write_text("")
+                    tokens_file.write_text("")
 
             with pytest.raises(TokensUnusable if how == "broken" else InvalidToken):
                 list(chunks)
@@ -396,30 +400,29 @@ class TestFileInUse:
 
     @pytest.mark.parametrize("how", ["broken", "gone", "open to others", "empty"])
     def test_a_broken_file_lets_nobody_in(
-        self, anyone: Ask, owner: Ask, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+        self, anyone: Ask, owner: Ask, tokens_file: Path, caplog: pytest.LogCaptureFixture, how: str
     ) -> None:
-        path = tmp_path / "tokens.json"
         match how:
             case "broken":
-                path.write_text('{"tokens": [')
+                tokens_file.write_text('{"tokens": [')
             case "gone":
-                path.unlink()
+                tokens_file.unlink()
             case "open to others":
-                path.chmod(0o644)
+                tokens_file.chmod(0o644)
             case "empty":
-                path.write_text("")
+                tokens_file.write_text("")
 
         answer = owner("GET", "/keys")
 
         assert (answer.status, answer.code) == (500, "tokens_unusable")
         assert answer.headers["Retry-After"] == "1"
-        assert str(path) not in answer.body.decode()
+        assert str(tokens_file) not in answer.body.decode()
         assert "tokens_unusable: " in caplog.text
         assert anyone("GET", "/keys").status == 401
         assert anyone("GET", "/health/live").status == 200
 
-    def test_a_file_without_tokens_lets_nobody_in(self, anyone: Ask, owner: Ask, tmp_path: Path) -> None:
-        (tmp_path / "tokens.json").write_text('{"tokens": []}')
+    def test_a_file_without_tokens_lets_nobody_in(self, anyone: Ask, owner: Ask, tokens_file: Path) -> None:
+        tokens_file.write_text('{"tokens": []}')
 
         assert owner("GET", "/keys").status == 401
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from redis import Redis
 
-from api.app import create_app
-from api.settings import Settings
 from models.store import Store
 from models.tokens import Tokens
 from tests.contract.policy.test_access import CALLS, OPEN, everything
@@ -32,9 +31,9 @@ def backend() -> str:
 
 
 @pytest.fixture
-def asking(store: Store, contract: Contract) -> Callable[..., Ask]:
+def asking(app_with: Callable[..., Flask], contract: Contract) -> Callable[..., Ask]:
     """Ask a service with origins."""
-    return lambda *origins: in_process(create_app(Settings(cors_origins=origins), store=store), contract)
+    return lambda *origins: in_process(app_with(cors_origins=origins), contract)
 
 
 def test_a_page_of_a_named_origin_may_ask(asking: Callable[..., Ask]) -> None:
@@ -111,9 +110,9 @@ LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch
 
 class TestPagesOfOtherSites:
     @pytest.fixture
-    def asking(self, store: Store, contract: Contract) -> Callable[..., Ask]:
+    def asking(self, app_with: Callable[..., Flask], contract: Contract) -> Callable[..., Ask]:
         """Ask a service with some settings."""
-        return lambda **settings: in_process(create_app(Settings(**settings), store=store), contract)
+        return lambda **settings: in_process(app_with(**settings), contract)
 
     @pytest.mark.parametrize("call", CALLS)
     @pytest.mark.parametrize("fetched", [CROSS_SITE, LINK], ids=["fetched", "link"])

@@ -1,16 +1,14 @@
 """Under which names an open service on loopback is asked: a page of another site must not reach it by DNS rebinding."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import WSGIApplication
 
 import pytest
 from flask import Flask
 from redis import Redis
 
-from api.app import create_app
-from api.settings import Settings
 from models.store import Store
 from models.tokens import Tokens
 from tests.contract.policy.test_access import CALLS, OPEN, everything
@@ -45,25 +43,18 @@ def backend() -> str:
 
 
 @pytest.fixture
-def asking(store: Store, contract: Contract) -> Callable[..., Ask]:
+def asking(app_with: Callable[..., Flask], contract: Contract) -> Callable[..., Ask]:
     """Ask a service with some settings, on a socket with some address."""
 
     def make(server_name: str = "127.0.0.1", **settings: Any) -> Ask:
-        app = create_app(Settings(**settings), store=store)
-        return in_process(on(app, server_name), contract)
+        return in_process(on(app_with(**settings), server_name), contract)
 
     return make
 
 
-def on(app: Flask, server_name: str) -> Flask:
+def on(app: Flask, server_name: str) -> WSGIApplication:
     """Let an application see that it listens on some address, as servers tell it."""
-    inner = app.wsgi_app
-
-    def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return inner({**environ, "SERVER_NAME": server_name}, start_response)
-
-    app.wsgi_app = served  # type: ignore[method-assign]  # as Flask documents it
-    return app
+    return lambda environ, start_response: app({**environ, "SERVER_NAME": server_name}, start_response)
 
 
 def asked_as(host: str, ask: Ask, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Answer:
