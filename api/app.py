@@ -15,12 +15,13 @@ from api.startup import open_tokens
 from api.telemetry.measured_store import MeasuredStore
 from api.telemetry.metrics import Metrics
 from api.telemetry.record import add_pool_wait, register_records
+from api.telemetry.watches import WatchTotals
 from models.store import Store
 from models.valkey.connection import connect
 from resources import health, keys, token
 from resources.base import check_operation
 from resources.errors import TooManyLists, TooManyWatchers
-from resources.extensions import DELETE_ALL, LIST_LIMITER, METRICS, STORE, WATCH_LIMITER
+from resources.extensions import DELETE_ALL, LIST_LIMITER, METRICS, ON_TOLD, STORE, WATCH_LIMITER
 from resources.held import register_held_bytes
 from resources.parsing.path import KeyConverter, check_path
 from resources.responses import Limiter
@@ -44,6 +45,7 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.extensions[DELETE_ALL] = settings.delete_all
     app.extensions[METRICS] = metrics
+    app.extensions[ON_TOLD] = (lambda *_: None) if metrics is None else WatchTotals(metrics).add
     app.extensions[STORE] = store
     app.extensions[LIST_LIMITER] = Limiter(settings.max_lists, TooManyLists)
     most_watchers = GRANIAN_WATCHERS if settings.server == "granian" else settings.max_watchers

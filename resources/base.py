@@ -11,7 +11,7 @@ from models.filter import Filter
 from models.store import Store
 from models.tokens import Token
 from resources.declarations import Content
-from resources.extensions import DELETE_ALL, IS_STOPPING, LIST_LIMITER, STORE, WATCH_LIMITER
+from resources.extensions import DELETE_ALL, IS_STOPPING, LIST_LIMITER, ON_TOLD, STORE, WATCH_LIMITER
 from resources.parsing.parts import check_parts
 from resources.responses import Limiter
 from resources.watching import Watch
@@ -96,6 +96,7 @@ class KeyResource(StoreResource):
             current_app.extensions[WATCH_LIMITER],
             current_app.extensions.get(IS_STOPPING, bool),
             self.check_token or (lambda: None),
+            current_app.extensions[ON_TOLD],
             request.environ,
         )
 

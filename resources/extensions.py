@@ -3,6 +3,7 @@
 STORE = "flaskvstore.store"
 DELETE_ALL = "flaskvstore.delete_all"
 LIST_LIMITER = "flaskvstore.list_limiter"
+ON_TOLD = "flaskvstore.on_told"
 WATCH_LIMITER = "flaskvstore.watch_limiter"
 IS_STOPPING = "flaskvstore.is_stopping"
 METRICS = "flaskvstore.metrics"
@@ -10,3 +11,5 @@ METRICS = "flaskvstore.metrics"
 # In the WSGI environ.
 REQUEST_ID = "flaskvstore.request_id"
 BODY_BYTES = "flaskvstore.body_bytes"
+# There once the request watches: how long it takes is up to its client.
+WATCHES = "flaskvstore.watches"

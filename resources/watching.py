@@ -12,6 +12,7 @@ from flask.globals import request_ctx
 
 from models.errors import KeyNotFound
 from models.watching.watcher import Batch, Watcher
+from resources.extensions import WATCHES
 from resources.parsing.conditions import NONE_MATCH
 from resources.parsing.preferences import apply_wait
 from resources.responses import BytesResponse, Limiter
@@ -19,6 +20,8 @@ from resources.responses import BytesResponse, Limiter
 
 # How long a watch waits before it looks whether it may go on.
 CHECK_SECONDS = 1.0
+
+OnTold = Callable[[Batch | None, float], object]
 
 
 class Watch:
@@ -28,6 +31,7 @@ class Watch:
     :param limiter: counts those of this worker
     :param is_stopping: says whether this worker only finishes its last requests
     :param check_token: refuses to go on once the token has been revoked
+    :param on_told: called with what was told and is sent, and for how many seconds the watch has been open since then
     :param environ: that of the request
     :raises TooManyWatchers: as many as allowed are there already
     :raises StoreError: the store cannot be followed
@@ -39,6 +43,7 @@ class Watch:
         limiter: Limiter,
         is_stopping: Callable[[], bool],
         check_token: Callable[[], None],
+        on_told: OnTold,
         environ: WSGIEnvironment,
     ) -> None:
         limiter.acquire()
@@ -50,15 +55,21 @@ class Watch:
         self._is_stopping = is_stopping
         self.check_token = check_token
         self._limiter: Limiter | None = limiter
+        self._on_told = on_told
+        self._told: Batch | None = None
+        self._seen_at = time.monotonic()
         # Granian does not hand over its connection.
         self._connection: Any = environ.get("gunicorn.socket")
+        environ[WATCHES] = True
 
     def next(self, until: float) -> Batch | None:
         """Return what is told next; None if nothing comes within a second, or until a moment.
 
         :param until: by :func:`time.monotonic`
         """
-        return self.watcher.next(min(CHECK_SECONDS, max(0.0, until - time.monotonic())))
+        now = self._report()
+        self._told = self.watcher.next(min(CHECK_SECONDS, max(0.0, until - now)))
+        return self._told
 
     def ends_with_worker(self) -> bool:
         """Return whether this worker only finishes its last requests; then the client has to connect to another one."""
@@ -80,6 +91,14 @@ class Watch:
             self._limiter.release()
             self._limiter = None
             self.watcher.close()
+            self._report()
+
+    def _report(self) -> float:
+        """Report what has been told and sent, and return the time."""
+        told, self._told = self._told, None
+        seen_at, self._seen_at = self._seen_at, time.monotonic()
+        self._on_told(told, self._seen_at - seen_at)
+        return self._seen_at
 
 
 def long_poll(answer: Callable[[], BytesResponse], watch: Callable[[], Watch], seconds: int) -> BytesResponse:

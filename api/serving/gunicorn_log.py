@@ -8,6 +8,7 @@ from typing import Any
 from gunicorn.instrument.statsd import Statsd
 
 from api import LOGGER
+from resources.extensions import WATCHES
 
 
 log = logging.getLogger(f"{LOGGER}.server")
@@ -30,12 +31,10 @@ class ServerLog(Statsd):
             super().access(resp, req, environ, request_time)
         elif self.sock is not None:
             prefix, status, duration_ms = self.prefix, resp.status_code, request_time.total_seconds() * 1000
+            # That of a watch is up to its client.
+            duration = "" if WATCHES in environ else f"{prefix}gunicorn.request.duration:{duration_ms:.3f}|ms\n"
             self.send(
-                lambda: (
-                    f"{prefix}gunicorn.request.duration:{duration_ms:.3f}|ms\n"
-                    f"{prefix}gunicorn.requests:1|c\n"
-                    f"{prefix}gunicorn.request.status.{status}:1|c\n"
-                )
+                lambda: f"{duration}{prefix}gunicorn.requests:1|c\n{prefix}gunicorn.request.status.{status}:1|c\n"
             )
 
 

@@ -25,6 +25,11 @@ SENT_BYTES = "sent_bytes.{resource}"
 STORE_DURATION = "store.{operation}.duration"
 STORE_FAILURE = "store.{operation}.failed.{code}"
 POOL_WAIT = "pool.wait"
+WATCH = "watch.{resource}.{status}"
+WATCHER_SECONDS = "watchers.seconds"
+WATCH_EVENTS = "watch.events"
+WATCH_RESETS = "watch.resets"
+WATCH_DELAY = "watch.delay"
 
 # What fits in one Ethernet frame.
 MAX_DATAGRAM_BYTES = 1432

@@ -20,10 +20,11 @@ from api.telemetry.metrics import (
     SENT_BYTES,
     STORE_DURATION,
     STORE_FAILURE,
+    WATCH,
     Metrics,
 )
 from resources.base import resource_class
-from resources.extensions import BODY_BYTES, REQUEST_ID
+from resources.extensions import BODY_BYTES, REQUEST_ID, WATCHES
 
 
 REQUEST_ID_HEADER = "X-Request-Id"
@@ -43,7 +44,7 @@ class RequestRecord:
 
     __slots__ = (
         *("_started", "_seconds", "_request_id", "_method", "_rule", "_resource", "_status", "_key_bytes", "_token"),
-        *("_received_bytes", "_sent_bytes", "_store_seconds", "_failures", "pool_wait_seconds"),
+        *("_received_bytes", "_sent_bytes", "_store_seconds", "_failures", "_watches", "pool_wait_seconds"),
     )
 
     def __init__(self, request_id: str) -> None:
@@ -80,6 +81,7 @@ class RequestRecord:
         self._token = token and token.name
         # What came, and not what the client has announced: it can announce anything.
         self._received_bytes = request.environ.get(BODY_BYTES, 0)
+        self._watches = WATCHES in request.environ
 
     def finish(self, sent_bytes: int) -> None:
         """Stop the clock: the answer has been sent, or its client has gone.
@@ -109,7 +111,9 @@ class RequestRecord:
         """
         resource = NO_RESOURCE if self._rule is None else getattr(self._resource, "metric_name", OTHER_RESOURCE)
         method = self._method if self._method in MEASURED_METHODS else OTHER_METHOD
-        request = name(REQUEST, resource=resource, method=method, status=self._status)
+        # How long a watch takes is up to its client: it says nothing of how fast the service is.
+        template = WATCH if self._watches else REQUEST
+        request = name(template, resource=resource, method=method, status=self._status)
         lines = (
             f"{request}:{self._seconds * 1000:.3f}|ms\n"
             f"{name(RECEIVED_BYTES, resource=resource)}:{self._received_bytes}|c\n"

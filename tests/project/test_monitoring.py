@@ -215,6 +215,11 @@ class TestMapping:
             metrics.STORE_DURATION,
             metrics.STORE_FAILURE,
             metrics.POOL_WAIT,
+            metrics.WATCH,
+            metrics.WATCHER_SECONDS,
+            metrics.WATCH_EVENTS,
+            metrics.WATCH_RESETS,
+            metrics.WATCH_DELAY,
         ]
         prefix = Settings().statsd_prefix
         expected = {
@@ -257,7 +262,8 @@ class TestMapping:
 def requests_counted(running: Watched) -> list[float]:
     """Give the number of requests, by the service's count and by both of Gunicorn's."""
     families = running.exporter.exporter.families
-    histograms = families["flaskvstore_request_duration_seconds"].histograms.values()
+    durations = ("flaskvstore_request_duration_seconds", "flaskvstore_watch_duration_seconds")
+    histograms = [each for name in durations for each in families[name].histograms.values()]
     counters = [families[name].values for name in ("http_response_code", "flaskvstore_gunicorn_requests_total")]
     return [sum(sum(each.counts) for each in histograms), *(sum(values.values()) for values in counters)]
 

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from models.store import Store
 from tests.support.amounts import amount
 from tests.support.clients import Ask, put_json
 from tests.support.contract import Contract
-from tests.support.servers.services import Service, eventually, serving, workers
+from tests.support.events import AS_EVENTS
+from tests.support.servers.services import SLACK_SECONDS, WSGI_SERVER, Service, eventually, serving, workers
+from tests.support.streams import Stream
 from tests.support.wire import Wire
 
 
@@ -134,6 +138,58 @@ def test_a_stream_is_measured_at_its_end(ask: Ask, statsd: Statsd) -> None:
     sent = statsd.lines(until="flaskvstore.request.keys.GET.200")
     assert sent["flaskvstore.sent_bytes.keys"] == f"{len(body)}|c"
     assert "flaskvstore.store.entries.duration" in sent
+
+
+def test_a_watch_has_metrics_of_its_own_and_is_no_duration_of_a_request(
+    ask: Ask, measured: Service, statsd: Statsd
+) -> None:
+    ask("PUT", "/keys/a", b"1")
+    statsd.lines(until="flaskvstore.request.key.PUT.200")
+    began_at = time.monotonic()
+    with Stream(measured.port, "/keys") as stream:
+        stream.until("synced")
+        ask("PUT", "/keys/a", b"2")
+        stream.until("put")
+    ask("GET", "/keys/nothing", b"", {"Prefer": "wait=1"})
+    open_seconds = time.monotonic() - began_at
+
+    sent: dict[str, float] = defaultdict(float)
+    names: set[str] = set()
+
+    def have_come() -> bool:
+        for line in "\n".join(statsd.datagrams()).splitlines():
+            name, _, said = line.partition(":")
+            names.add(name)
+            sent[name.removeprefix("flaskvstore.")] += float(said.partition("|")[0])
+        return {"watch.keys.200", "watch.key.404"} <= sent.keys()
+
+    eventually(have_come)
+    # What was just written may be told once more.
+    assert 2 <= sent["watch.events"] <= 3
+    assert sent["watch.resets"] == 1
+    assert 0 < sent["watch.delay"] < 1_000 * open_seconds
+    assert 1 <= sent["watchers.seconds"] <= open_seconds + 2 * SLACK_SECONDS
+    assert 1_000 <= sent["watch.key.404"] <= 1_000 * open_seconds
+    assert {name for name in names if ".request." in name and "status" not in name} <= {
+        "flaskvstore.request.key.PUT.200",
+        "flaskvstore.gunicorn.request.duration",
+    }
+    if WSGI_SERVER == "gunicorn":
+        assert sent["gunicorn.request.duration"] < 1_000
+        assert sent["gunicorn.requests"] == 3
+
+
+def test_a_watch_that_could_not_begin_is_a_request_that_failed(
+    tmp_path: Path, statsd: Statsd, contract: Contract
+) -> None:
+    with serving(tmp_path, "--redis-url", "redis://127.0.0.1:1", FLASKVSTORE_STATSD_HOST=statsd.address) as service:
+        asked = service.ask(contract)
+        eventually(lambda: asked("GET", "/health/live").status == 200 and statsd.datagrams())
+
+        assert asked("GET", "/keys", b"", AS_EVENTS).code == "store_unavailable"
+
+        sent = statsd.lines(until="flaskvstore.request.keys.GET.500")
+        assert sent["flaskvstore.store.watch.failed.store_unavailable"] == "1|c"
 
 
 @pytest.mark.gunicorn("these are of Gunicorn")

@@ -20,6 +20,7 @@ import yaml
 
 from api.serving.embedded import EmbeddedServer
 from tests.support.clients import AS_NDJSON, JSON, NDJSON
+from tests.support.events import AS_EVENTS, AT_ONCE
 from tests.support.monitoring.exporter import Exporter, Listening, listening
 from tests.support.monitoring.mapping import MAPPING, read_rules
 from tests.support.servers.services import Service, eventually, free_port, need, serving, valkey
@@ -50,6 +51,8 @@ CALLS: list[tuple[str, str, bytes, dict[str, str]]] = [
     ("GET", "/keys?unknown=1", b"", {}),
     ("GET", "/health/live", b"", {}),
     ("GET", "/health/ready", b"", {}),
+    # Without a store it takes the whole time limit.
+    ("GET", "/keys", b"", AT_ONCE),
     ("GET", "/swagger.json", b"", {}),
     ("GET", "/nowhere", b"", {}),
 ]
@@ -155,12 +158,20 @@ def watched(directory: Path, *options: str, **variables: str) -> Iterator[Watche
 
 
 def work(port: int, seconds: float, pause_seconds: float = 0.0) -> None:
-    """Send calls to a service for a while, one after the other.
+    """Send calls to a service for a while, one after the other, and watch meanwhile what they change.
 
     :param port: where it listens
     :param seconds: for how long
     :param pause_seconds: how long to wait between two
     """
+    watching = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(watching):
+        watching.request("GET", "/keys", headers=AS_EVENTS)
+        send_calls(port, seconds, pause_seconds)
+
+
+def send_calls(port: int, seconds: float, pause_seconds: float) -> None:
+    """Send calls to a service for a while; see :func:`work`."""
     deadline = time.monotonic() + seconds
     for method, target, body, headers in cycle(CALLS):
         if time.monotonic() > deadline:
