@@ -61,7 +61,7 @@ compat-scaled: .venv/dev.stamp ## Run the contract's suite on a cluster, behind 
 	TEST_SERVER=$(SERVER) TEST_BACKENDS="cluster sentinel acl" $(BIN)/python -m $(PARALLEL) $(CONTRACT)
 
 browser: .venv/dev.stamp ## Try the pages in a real browser; needs Chromium
-	$(BIN)/python -m pytest -m browser tests/service/test_browser.py
+	$(BIN)/python -m pytest -m browser tests/service/test_browser.py tests/service/test_watch_in_browser.py
 
 clients: .venv/dev.stamp .venv/clients.stamp ## Generate clients and do every operation with each, and check the document with tools; needs Java, Go and Node.js
 	$(BIN)/python -m pytest -m clients tests/service/test_generated_clients.py tests/service/test_contract_tools.py

@@ -1,49 +1,26 @@
 """The documentation page in a real browser: the API can be tried from it, and nothing but the service is asked."""
 
 import json
-import shutil
-import threading
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, expect
 
 from models.tokens import Tokens
 from tests.support.clients import Ask, target_of
 from tests.support.contract import Contract
-from tests.support.servers.services import Service, need, serving
+from tests.support.servers.services import Service, serving
 
 
 pytestmark = pytest.mark.browser
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A site whose name leads here. The newest Chromium stops that by itself; others leave it to the service.
-    "--host-resolver-rules=MAP evil.example 127.0.0.1",
-    "--disable-features=LocalNetworkAccessChecks",
-)
 TIMEOUT_MILLISECONDS = 10_000
 KEY = "über/straße"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """An installed Chromium; where CI runs there has to be one."""
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    need(found, f"a browser: one of {', '.join(PROGRAMS)} on PATH")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found, args=OPTIONS) as running:
-        yield running
 
 
 def test_a_page_whose_name_is_made_to_lead_here_gets_nothing(browser: Browser, service: Service, served: Ask) -> None:
@@ -64,29 +41,6 @@ def test_a_page_whose_name_is_made_to_lead_here_gets_nothing(browser: Browser, s
     assert [seen[0], *seen[2:]] == [403] * 3
     assert json.loads(seen[1])["code"] == "unknown_host"
     assert served("GET", "/keys").json == {"word": "one"}
-
-
-class Hello(BaseHTTPRequestHandler):
-    """A site of others."""
-
-    def do_GET(self) -> None:
-        """Send its page."""
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<p>Hello</p>")
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def other_site() -> Iterator[str]:
-    """The URL of a site that is not the service's, for a browser."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://evil.example:{server.server_port}/"
-        server.shutdown()
 
 
 def test_a_page_of_another_site_gets_nothing_done_but_its_link_leads_to_the_documentation(
@@ -260,6 +214,18 @@ def test_a_list_can_be_filtered_and_exported(browser: Browser, service: Service,
 
     assert status == "200"
     assert json.loads(lines.splitlines()[-1]) == {"count": 2}
+
+
+def test_an_event_stream_shows_the_state_and_ends(browser: Browser, service: Service, served: Ask) -> None:
+    served("PUT", "/keys?word=one")
+
+    with documentation(browser, service) as page:
+        for operation in ("list_keys", "get_key"):
+            block = try_out(page, operation)
+            show_as(block, "text/event-stream")
+            status, text = execute(block)
+            assert status == "200"
+            assert re.findall(r"event: (\w+)", text) == ["reset", "put", "synced"]
 
 
 def test_every_key_reaches_itself(browser: Browser, service: Service, served: Ask) -> None:
