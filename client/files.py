@@ -36,35 +36,51 @@ class Imported:
     errors: list[dict[str, Any]]
 
 
-class Written:
-    """An export on its way into a file.
+class Passed:
+    """Records that pass by, chunk after chunk.
 
-    :param progress: is told how many records there are more
+    :param progress: is told how many there are more
     """
 
-    def __init__(self, file: IO[bytes], progress: Progress | None) -> None:
-        self._file = file
+    def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._lines = 0
-        self._tail = b""
+        # The last line is no record.
+        self._records = -1
+        self.tail = b""
+
+    @property
+    def records(self) -> int:
+        """How many records have passed."""
+        return max(self._records, 0)
+
+    def see(self, chunk: bytes) -> None:
+        """Count the records of a chunk."""
+        before = self.records
+        self._records += chunk.count(b"\n")
+        self.tail = (self.tail + chunk)[-TAIL_BYTES:]
+        if self._progress is not None:
+            self._progress(self.records - before)
+
+
+class Written(Passed):
+    """An export on its way into a file."""
+
+    def __init__(self, file: IO[bytes], progress: Progress | None) -> None:
+        super().__init__(progress)
+        self._file = file
 
     def write(self, chunk: bytes) -> None:
         """Write more of it."""
         self._file.write(chunk)
-        more = chunk.count(b"\n")
-        self._lines += more
-        self._tail = (self._tail + chunk)[-TAIL_BYTES:]
-        if self._progress is not None:
-            self._progress(more)
+        self.see(chunk)
 
     def count(self) -> int:
         """Return the number of its records.
 
         :raises CutOff: its last line does not say the same
         """
-        found = COUNT.search(self._tail)
-        # Its own line is no record.
-        if found is None or int(found[1]) != self._lines - 1:
+        found = COUNT.search(self.tail)
+        if found is None or int(found[1]) != self.records:
             raise CutOff("The export ended too early: its last line is not the number of its records.")
         return int(found[1])
 
@@ -109,14 +125,12 @@ def chunks(file: BinaryIO, progress: Progress | None, *, complete: bool) -> Iter
 
     :raises CutOff: it has to be complete, and is not
     """
-    tail = b""
+    passed = Passed(progress)
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
-        tail = (tail + chunk)[-TAIL_BYTES:]
-        if progress is not None:
-            progress(chunk.count(b"\n"))
+        passed.see(chunk)
     if complete:
-        refuse_cut_off(tail)
+        refuse_cut_off(passed.tail)
 
 
 def refuse_cut_off(tail: bytes) -> None:

@@ -59,7 +59,7 @@ class LockSteps:
         try:
             yield from self._store._expire(self.key, self.ttl if ttl is None else ttl, {"If-Match": self._etag})
         except (PreconditionFailed, NotFound):
-            raise self._lost() from None
+            raise self.lost() from None
 
     def free(self) -> Steps[None]:
         """Release it.
@@ -69,10 +69,11 @@ class LockSteps:
         try:
             yield from self._store._delete(self.key, {"If-Match": self._etag})
         except (PreconditionFailed, NotFound):
-            raise self._lost() from None
+            raise self.lost() from None
         except OutcomeUnknown:
             # It is gone, or goes when it expires.
             return
 
-    def _lost(self) -> LockLost:
+    def lost(self) -> LockLost:
+        """Return the error for a lock that is free or another's."""
         return LockLost(f'The lock "{self.key}" expired before it was extended or released.', keys=[self.key])

@@ -292,7 +292,7 @@ class Operations:
         It may be repeated: that stores the same once more.
 
         :param complete: refuse a file that does not end with the number of its records, as an export does
-        :param progress: is called again and again with how many lines are sent more
+        :param progress: is called again and again with how many records are sent more
         :raises CutOff: the file does not end as it should; if it cannot be read twice, its records are stored already
         """
         with files.reading(file, complete=complete) as found:
@@ -307,8 +307,7 @@ class Operations:
     @operation
     def token(self) -> Steps[dict[str, Any]]:
         """Return what the token at hand may do."""
-        answer = yield from self._ask(Request("GET", "/token", again=Again.ALWAYS))
-        said: dict[str, Any] = answer.json()
+        said: dict[str, Any] = (yield from self._get("/token")).json()
         return said
 
     # The steps that they share.
@@ -324,11 +323,19 @@ class Operations:
             error.keys = [self._bare(key) for key in error.keys]
             raise
 
+    def _get(self, target: str) -> Steps[httpx.Response]:
+        return self._ask(Request("GET", target, again=Again.ALWAYS))
+
+    def _transact(self, transaction: object) -> Steps[dict[str, Any]]:
+        answer = yield from self._ask(Request("POST", "/keys", JSON, json.dumps(transaction).encode()))
+        done: dict[str, Any] = answer.json()
+        return done
+
     def _target(self, key: str, **parameters: str | int | None) -> str:
         return "/values/" + path_of(self._prefix + key) + _query(**parameters)
 
     def _entry(self, key: str) -> Steps[Entry]:
-        return _entry_of((yield from self._ask(Request("GET", self._target(key), again=Again.ALWAYS))))
+        return _entry_of((yield from self._get(self._target(key))))
 
     def _entry_or_none(self, key: str) -> Steps[Entry | None]:
         try:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import click
 
 from ._server_path import prepend
+from .commands import files, keys, operators, work
 
 
 # The commands of the service, and the oldest Python that it runs on.
@@ -17,9 +18,9 @@ PYTHON_OF_THE_SERVICE = (3, 11)
 class Program(click.Group):
     """Commands, of which those of the service are loaded only when they are asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # of click
         """Return the names of all commands."""
-        return [*super().list_commands(ctx), *OF_THE_SERVICE]
+        return [*self.commands, *OF_THE_SERVICE]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command."""
@@ -30,6 +31,10 @@ class Program(click.Group):
 @click.version_option(version("flaskvstore"), prog_name="flaskvstore")
 def main() -> None:
     """Serve and use a documented, typed, safe HTTP key-value API over Redis and Valkey."""
+
+
+for command in (*keys.COMMANDS, *files.COMMANDS, *work.COMMANDS, *operators.COMMANDS):
+    main.add_command(command)
 
 
 def command_of_the_service(name: str) -> click.Command:

@@ -52,6 +52,7 @@ class _Common(Operations):
         proxy: str | None = None,
     ) -> None:
         super().__init__(timeout_seconds)
+        self.url = url
         if token_file is not None:
             token = Path(token_file).read_text(encoding="utf-8").strip()
         headers = {"User-Agent": f"flaskvstore/{version('flaskvstore')}"}

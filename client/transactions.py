@@ -1,10 +1,9 @@
 """Transactions: what a block collects is done in one step at its end, or not at all."""
 
-import json
 from typing import Any
 
-from .operations import JSON, Operations, etag_of
-from .steps import Request, Steps
+from .operations import Operations, etag_of
+from .steps import Steps
 from .values import Entry, Ttl, Value, from_json, seconds_of, to_json
 
 
@@ -85,8 +84,7 @@ class Transaction:
         asked = {name: part for name, part in asked.items() if part}
         if not asked.keys() - {"expire_in"}:
             return
-        request = Request("POST", "/keys", JSON, json.dumps(asked).encode())
-        answer = (yield from self._store._ask(request)).json()
+        answer = yield from self._store._transact(asked)
         for key, seen in self._seen.items():
             shown = answer["values"][key]
             seen.fill(None if shown is None else from_json(shown))

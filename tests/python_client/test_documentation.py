@@ -1,21 +1,29 @@
-"""docs/client.md says what the client does."""
+"""docs/client.md and docs/command-line.md say what the client does."""
 
 import doctest
 import inspect
 import re
 from pathlib import Path
 
+import click
 import pytest
 from redis import Redis
 
 import client
+from api.settings import OF_THE_CLIENT
 from client import FlaskvstoreError, Store, public
+from client.commands.connection import exit_code_of
 from client.errors import BY_CODE
-from tests.project.test_documentation import table
+from client.program import OF_THE_SERVICE, main
+from tests.project.test_documentation import run_example, table
 from tests.support.servers.services import Service
 
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "client.md").read_text()
+DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGE = (DOCS / "client.md").read_text()
+COMMANDS = (DOCS / "command-line.md").read_text()
+# Options that every command has which asks a service.
+CONNECTION = {"--url", "--token-file", "--profile"}
 
 
 def test_every_example_gives_what_it_shows(
@@ -62,3 +70,60 @@ def test_every_argument_of_a_store_is_named() -> None:
     rows = " ".join(row[0] for row in table("argument of `Store` and `AsyncStore`", PAGE))
 
     assert set(re.findall(r"\w+", rows)) - {"or"} == set(inspect.signature(Store).parameters)
+
+
+class TestCommandLine:
+    def test_every_example_gives_what_it_shows(
+        self, service: Service, service_connection: Redis, tmp_path: Path
+    ) -> None:
+        service_connection.flushall()
+        [example] = re.findall(r"^```console\n(.*?)^```$", COMMANDS, re.MULTILINE | re.DOTALL)
+
+        run_example(re.sub(r"(?<=[ ;|])flaskvstore(?= )", ".venv/bin/flaskvstore", example), service.port, tmp_path)
+
+    def test_the_table_has_every_command_with_its_options_and_no_other(self) -> None:
+        expected = {
+            name: {option.opts[-1] for option in command.params if isinstance(option, click.Option)} - CONNECTION
+            for name, command in main.commands.items()
+        }
+
+        *rows, of_the_service = table("command", COMMANDS)
+
+        assert {row[0].split()[0]: set(re.findall("--[a-z-]+", row[2])) for row in rows} == expected
+        assert tuple(re.findall(r"\w+", of_the_service[0])) == OF_THE_SERVICE
+
+    def test_the_usage_of_every_command_is_that_of_the_table(self) -> None:
+        for row in table("command", COMMANDS)[:-1]:
+            name, *arguments = row[0].split()
+            usage = main.commands[name].collect_usage_pieces(click.Context(main.commands[name]))
+            if name not in {"del", "lock", "completion"}:
+                assert usage[1:] == arguments
+
+    @pytest.mark.parametrize("name", main.commands)
+    def test_every_help_has_an_example_and_says_what_an_option_is_by_default(self, name: str) -> None:
+        command = main.commands[name]
+
+        assert command.epilog
+        assert command.epilog.startswith("Example: ")
+        assert f"flaskvstore {name}" in command.epilog
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.is_flag:
+                assert option.help
+                assert "Default: " in option.help or option.help.startswith(("Only if", "Delete the keys")), option.name
+
+    def test_the_exit_codes_are_those_of_the_code(self) -> None:
+        shown = {error: int(row[0]) for row in table("code", COMMANDS) for error in re.findall(r"[A-Z]\w+", row[2])}
+
+        assert shown == {
+            name: exit_code_of(found(""))
+            for name in public.__all__
+            if inspect.isclass(found := getattr(client, name))
+            and issubclass(found, FlaskvstoreError)
+            and found is not FlaskvstoreError
+        }
+
+    def test_the_options_and_variables_that_name_a_service_are_there(self) -> None:
+        rows = table("what", COMMANDS)
+
+        assert {row[1] for row in rows} == CONNECTION
+        assert {row[2] for row in rows} - {""} == OF_THE_CLIENT
