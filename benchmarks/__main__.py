@@ -18,6 +18,7 @@ import redis
 from api.serving.embedded import EmbeddedServer
 from benchmarks.candidates import ETCD, SERVICE, WEBDIS, Running, candidates, running
 from benchmarks.cases import KEY, VALUE, cases, etcd_request
+from benchmarks.client import ratios
 from benchmarks.load import CONNECTIONS, OTHER_CORE, Request, run
 from benchmarks.report import Results, write, written
 from benchmarks.streams import Streams, private_bytes
@@ -79,6 +80,8 @@ def measure(directory: Path, *, quick: bool) -> Results:
                     if number:
                         samples.append(sample)
             print(case.name, flush=True)
+        client.set(f"kv:{KEY}", VALUE)
+        results.client_ratios = ratios(started[SERVICE].port, KEY, rounds)
         results.worker_bytes = private_bytes(psutil.Process(started[SERVICE].pid).children(recursive=True)[-1].pid)
         streams = Streams(started[SERVICE], started[WEBDIS], client, socket_file, store.pid, directory)
         results.sizes = streams.sizes(sizes, rounds=rounds, seconds=seconds)

@@ -47,6 +47,7 @@ class Results:
     :param stream_keys: how many keys they had
     :param neighbours: the 99th percentile of GETs alone and beside a list, in milliseconds
     :param sizes: the CPU time of requests in microseconds by the size of the store
+    :param client_ratios: how much more a GET by the Python client takes than one by httpx
     :param ready_seconds: how long each candidate took to start
     :param worker_bytes: the private memory of a worker
     :param load_before: the load of the machine before it began
@@ -59,6 +60,7 @@ class Results:
     stream_keys: int = 0
     neighbours: tuple[float, float] = (0.0, 0.0)
     sizes: dict[int, dict[str, float]] = field(default_factory=dict)
+    client_ratios: list[float] = field(default_factory=list)
     ready_seconds: dict[str, float] = field(default_factory=dict)
     worker_bytes: int = 0
     load_before: float = 0.0
@@ -185,6 +187,7 @@ def targets(results: Results) -> list[tuple[str, str, str]]:
     grown = max(s.grown_bytes for name in ("list", "export", "import") for s in results.streams[name])
     alone, beside = results.neighbours
     smallest, *_, largest = results.sizes
+    by_client = results.client_ratios
     rows += [
         ("memory that a list, export or import adds", "32 MiB", f"{grown / MEBIBYTE:.1f} MiB"),
         ("p99 of another client's GETs beside a list, to idle", "3", f"{beside / alone:.1f} ({beside:.1f} ms)"),
@@ -194,6 +197,11 @@ def targets(results: Results) -> list[tuple[str, str, str]]:
             (f"{name} at {largest:,} keys, to {smallest:,}", "1.1", f"{cost / results.sizes[smallest][name]:.2f}")
         )
     rows += [
+        (
+            "CPU time of a program for a GET by the Python client, to bare httpx",
+            "1.5",
+            f"{median(by_client):.2f} ({min(by_client):.2f} to {max(by_client):.2f})",
+        ),
         ("errors at 256 and 1,000 connections", "0", _errors(results)),
         ("ready", "1.5 s", f"{results.ready_seconds[SERVICE]:.2f} s"),
         ("private memory of a worker", "35 MiB", f"{results.worker_bytes / MEBIBYTE:.0f} MiB"),
