@@ -124,7 +124,7 @@ BY_CODE: dict[str, type[FlaskvstoreError]] = {
         ("missing_token", "invalid_token", "insufficient_scope", "unknown_host", "cross_site"),
         Refused,
     ),
-    **dict.fromkeys(("rate_limited", "too_many_bytes", "too_many_lists"), RateLimited),
+    **dict.fromkeys(("rate_limited", "too_many_bytes", "too_many_lists", "too_many_watchers"), RateLimited),
     **dict.fromkeys(
         (
             *("store_unavailable", "store_timeout", "store_saturated", "store_loading", "store_full"),
