@@ -1,11 +1,14 @@
 """Flask without what this service never uses."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface, SessionMixin
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
+
+from resources.parsing.path import ANY_KEY
 
 
 class NoSessions(SessionInterface):
@@ -62,9 +65,22 @@ class Application(Flask):
         for after in reversed(self.teardown_request_funcs.get(None, ())):
             after(exc)
 
+    @cached_property
+    def _key_rules(self) -> dict[str, Rule]:
+        """The routes that end with a key, by what stands before it."""
+        return {rule.rule.removesuffix(ANY_KEY): rule for rule in self.url_map.iter_rules() if ANY_KEY in rule.rule}
+
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Bind the routes to a request. They are the same for every host, and no URL of ours names one."""
+        """Bind the routes to a request, unless one of a key matches it: most do, and nothing is searched for these.
+
+        They are the same for every host, and no URL of ours names one.
+        """
         if request is None:
+            return None
+        before, _, key = request.path[1:].partition("/")
+        rule = self._key_rules.get(f"/{before}/")
+        if key and rule is not None and request.method in (rule.methods or ()):
+            request.url_rule, request.view_args = rule, {"key": key}
             return None
         return MapAdapter(
             self.url_map, "localhost", request.root_path, "", request.scheme, request.path, request.method

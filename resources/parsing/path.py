@@ -10,6 +10,10 @@ from resources.errors import InvalidEncoding
 from resources.parsing.urlencoded import check_encoding
 
 
+# The end of a route, as `api/app.py` names the converter.
+ANY_KEY = "<key:key>"
+
+
 class KeyConverter(BaseConverter):
     """The rest of a path, whatever is in it: a key may hold slashes and line breaks."""
 
