@@ -1,15 +1,17 @@
-"""Gunicorn's worker on gevent: how it accepts connections, its refusals, and the version that it answers with."""
+"""Gunicorn's worker on gevent: how it accepts connections, its refusals, and how answers are sent."""
 
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import Any
 
 from gevent.server import StreamServer
 from gunicorn import util
+from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
@@ -27,6 +29,8 @@ ACCEPTED_AT_A_TIME = 8
 BODY_CHUNK_BYTES = 16 * 1024
 # A body that is longer and that nobody has read is not read away for the next request.
 UNREAD_BYTES = 64 * 1024
+# A body, or a piece of one, that is longer is not copied to be sent together with the head before it.
+SENT_TOGETHER_BYTES = 64 * 1024
 # What the kernel holds of an answer beside what is on its way.
 NOT_SENT_BYTES = 128 * 1024
 # How long a client may leave unacknowledged what was sent. Linux would wait for a quarter of an hour for one whose
@@ -97,6 +101,64 @@ class ClosingRequest(Request):
         return super().should_close() or is_unread(self.body)
 
 
+class Answer(wsgi.Response):
+    """An answer whose head is sent together with the first piece of its body, by one system call."""
+
+    headers_sent: bool
+    _head = b""
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Take the headers of the application: checked as Gunicorn does, but all values at once."""
+        names, values = zip(*headers, strict=True) if headers else ((), ())
+        length_at = _content_length_at(names)
+        if length_at is None or not wsgi.HEADER_VALUE_RE.fullmatch("".join(values)):
+            super().process_headers(headers)
+            return
+        self.headers += headers
+        if length_at < len(values):
+            self.response_length = int(values[length_at])
+
+    def send_headers(self) -> None:
+        """Hold the head until the next piece of the body, or until it is clear that there is none."""
+        if not self.headers_sent:
+            self.headers_sent = True
+            lines = [*self.default_headers(), *[f"{name}: {value}\r\n" for name, value in self.headers], "\r\n"]
+            self._head = "".join(lines).encode("latin-1")
+
+    def write(self, arg: bytes) -> None:
+        """Send a piece of the body, or the head alone."""
+        super().write(arg)
+        self._send(b"")
+
+    def close(self) -> None:
+        """Send what is left: the end of a chunked body, or a head without a body."""
+        self.send_headers()
+        self._send(b"0\r\n\r\n" if self.chunked else b"")
+
+    def _emit_body(self, data: bytes) -> None:
+        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def _send(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if head and len(data) > SENT_TOGETHER_BYTES:
+            self.sock.sendall(head)
+            head = b""
+        if head or data:
+            self.sock.sendall(head + data)
+
+
+@cache
+def _content_length_at(names: Sequence[str]) -> int | None:
+    """Return where among the headers of an answer its length is, or their number if it is not there.
+
+    :return: None if they need a closer look: one is not a name, or is not for applications to send
+    """
+    lower = [name.lower() for name in names]
+    if not all(map(wsgi.TOKEN_RE.fullmatch, names)) or any(map(util.is_hoppish, names)):
+        return None
+    return lower.index("content-length") if "content-length" in lower else len(names)
+
+
 def is_unread(body: Any) -> bool:
     """Return whether more is left of a body than is read away, or perhaps more."""
     reader = body.reader
@@ -126,5 +188,6 @@ def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
 
 # There are no settings for these.
 util.write_error = write_problem
+wsgi.Response = Answer
 RequestParser.mesg_class = ClosingRequest
 SocketUnreader.max_body_chunk = BODY_CHUNK_BYTES
