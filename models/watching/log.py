@@ -33,13 +33,16 @@ class Log:
             clocks.pop(name, None)
             clocks[name] = clock
         for oldest in [name for name, _ in zip(clocks, range(len(clocks) - MAX_NAMES), strict=False)]:
-            self.floor = clocks.pop(oldest)
+            self.floor = max(self.floor, clocks.pop(oldest))
 
     def end_round(self, told: Round) -> None:
         """Move the mark on, once all names of a round have been added and told."""
         if told.has_lost_all:
             self._clocks.clear()
-            self.floor = told.clock
+            self.floor = max(self.floor, told.clock)
+        if told.clock < self.clock:
+            # It was set back: what changes from now on looks older than it is, until the clock is there again.
+            self.floor = max(self.floor, self.clock + 1)
         self.mark, self.clock = self.clock, told.clock
 
     def since(self, mark: int) -> Iterator[bytes]:

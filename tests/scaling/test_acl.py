@@ -3,6 +3,7 @@
 `make compat-scaled` runs the contract's whole suite as the first of them.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -53,6 +54,8 @@ def tour(url: str) -> None:
         assert sum(map(len, store.export_records(EVERY_KEY, values=False))) == 4
         records = [record for batch in store.export_records(EVERY_KEY) for record in batch]
         store.import_records([*records, (b"c", b"", 4_000_000_000)])
+        with closing(store.watch(EVERY_KEY)) as watcher:
+            assert watcher.next(5)
         store.delete("a", condition=EXISTS)
         store.delete("b")
         assert store.delete_matching(EVERY_KEY) == 3
@@ -79,6 +82,15 @@ def test_every_command_that_is_granted_is_needed(url: str, valkey_client: Redis,
 
     with pytest.raises((errors.StoreDenied, errors.NotReady)):
         tour(url)
+
+
+def test_who_may_not_be_told_of_changes_is_told_which_right_is_missing(url: str, valkey_client: Redis) -> None:
+    allow(valkey_client, ["flaskvstore", "-client|tracking"])
+
+    with closing(connect(url, timeout_seconds=2, max_connections=8)) as client:
+        store = Store(client, key_prefix="kv:", max_value_bytes=100)
+        with pytest.raises(errors.StoreDenied, match=re.escape("+client|tracking")):
+            store.watch(EVERY_KEY)
 
 
 def test_the_documented_user_sees_nothing_beyond_the_prefix(url: str) -> None:
