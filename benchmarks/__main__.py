@@ -16,6 +16,7 @@ import psutil
 import redis
 
 from api.serving.embedded import EmbeddedServer
+from benchmarks import watches
 from benchmarks.candidates import ETCD, SERVICE, WEBDIS, Running, candidates, running
 from benchmarks.cases import KEY, VALUE, cases, etcd_request
 from benchmarks.client import ratios
@@ -82,6 +83,8 @@ def measure(directory: Path, *, quick: bool) -> Results:
             print(case.name, flush=True)
         client.set(f"kv:{KEY}", VALUE)
         results.client_ratios = ratios(started[SERVICE].port, KEY, rounds)
+        put = next(case for case in cases(directory) if case.name == "PUT").requests[SERVICE]
+        results.watches = watches.measure(started[SERVICE], client, store.pid, put, rounds=rounds, seconds=seconds)
         results.worker_bytes = private_bytes(psutil.Process(started[SERVICE].pid).children(recursive=True)[-1].pid)
         streams = Streams(started[SERVICE], started[WEBDIS], client, socket_file, store.pid, directory)
         results.sizes = streams.sizes(sizes, rounds=rounds, seconds=seconds)

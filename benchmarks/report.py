@@ -16,6 +16,7 @@ from benchmarks.candidates import FLOOR, METRICS, ROOT, SERVICE, SILENT, WEBDIS
 from benchmarks.load import Sample
 from benchmarks.plots import bars
 from benchmarks.streams import MEBIBYTE, Stream
+from benchmarks.watches import Watches
 
 
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -33,6 +34,8 @@ BARE = {
     "bare SCAN, MGET and PTTL": "bare SCAN, MGET and PTTL",
 }
 
+# The CPU time of a sample: the worker's and the store's.
+COSTS = ("cpu_us", "store_cpu_us")
 Ratio = tuple[float, float, float]
 
 
@@ -47,6 +50,7 @@ class Results:
     :param stream_keys: how many keys they had
     :param neighbours: the 99th percentile of GETs alone and beside a list, in milliseconds
     :param sizes: the CPU time of requests in microseconds by the size of the store
+    :param watches: what it costs to watch
     :param client_ratios: how much more a GET by the Python client takes than one by httpx
     :param ready_seconds: how long each candidate took to start
     :param worker_bytes: the private memory of a worker
@@ -60,6 +64,7 @@ class Results:
     stream_keys: int = 0
     neighbours: tuple[float, float] = (0.0, 0.0)
     sizes: dict[int, dict[str, float]] = field(default_factory=dict)
+    watches: Watches | None = None
     client_ratios: list[float] = field(default_factory=list)
     ready_seconds: dict[str, float] = field(default_factory=dict)
     worker_bytes: int = 0
@@ -202,11 +207,49 @@ def targets(results: Results) -> list[tuple[str, str, str]]:
             "1.5",
             f"{median(by_client):.2f} ({min(by_client):.2f} to {max(by_client):.2f})",
         ),
+        *([] if results.watches is None else _watch_targets(results.watches)),
         ("errors at 256 and 1,000 connections", "0", _errors(results)),
         ("ready", "1.5 s", f"{results.ready_seconds[SERVICE]:.2f} s"),
         ("private memory of a worker", "35 MiB", f"{results.worker_bytes / MEBIBYTE:.0f} MiB"),
     ]
     return rows
+
+
+def watch_table(watches: Watches) -> str:
+    """Write how late changes are told, and what each event and each watcher costs."""
+    rows = [
+        (
+            f"{count:,}",
+            f"{delays.p50_ms:.1f} ms",
+            f"{delays.p99_ms:.1f} ms",
+            f"{delays.event_cpu_us:.0f} µs",
+            f"{delays.watcher_bytes / 1000:.0f} kB",
+        )
+        for count, delays in watches.delays.items()
+    ]
+    head = ("watchers of one worker", "p50", "p99", "CPU time of the worker for an event", "memory of each")
+    burst = watches.burst
+    return table(head, rows) + (
+        f"\n\n100,000 writes of 1,000 keys took {burst.write_seconds:.1f} s. A watcher of all of them had the last "
+        f"value {burst.told_seconds * 1000:.0f} ms later, with {burst.resets} resets, and the worker took "
+        f"{burst.cpu_seconds:.2f} s of CPU time."
+    )
+
+
+def _watch_targets(watches: Watches) -> list[tuple[str, str, str]]:
+    pairs = [*zip(watches.watched, watches.alone, strict=True)]
+    worker, store = (median(getattr(one, of) / getattr(other, of) for one, other in pairs) for of in COSTS)
+    store_us = median(one.store_cpu_us - other.store_cpu_us for one, other in pairs)
+    return [
+        (
+            "a PUT while somebody watches other keys, to one while nobody does",
+            "",
+            f"{worker:.2f} (Valkey's {store:.2f})",
+        ),
+        ("the same, CPU time of the store more", "1 µs", f"{store_us:.1f} µs"),
+        ("p99 from a write to 100 watchers", "15 ms", f"{watches.delays[100].p99_ms:.1f} ms"),
+        ("memory of a watcher, of 1,000", "30 kB", f"{watches.delays[1_000].watcher_bytes / 1000:.0f} kB"),
+    ]
 
 
 def _errors(results: Results) -> str:
@@ -279,6 +322,8 @@ def written(results: Results) -> str:
         f"### Lists, exports and imports of {results.stream_keys:,} keys",
         "![Streams](images/cost-streams.svg)",
         stream_table(results.streams),
+        "### Watching",
+        "" if results.watches is None else watch_table(results.watches),
         "### The size of the store",
         "![Sizes](images/cost-sizes.svg)",
         "### Start",
