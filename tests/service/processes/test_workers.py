@@ -32,6 +32,13 @@ CLOSES_AT_RELOAD = "Granian may close a connection that it has just taken when i
 
 
 @pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that tests may disturb, with patience on a busy machine."""
+    with serving(tmp_path_factory.mktemp("own"), "--workers", "2", FLASKVSTORE_STORE_TIMEOUT_SECONDS="10") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def few_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that was started with a low limit for open files."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -44,40 +51,40 @@ def few_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 class TestWorkers:
-    def test_a_killed_worker_is_replaced_and_the_service_goes_on(self, disturbed: Service) -> None:
-        eventually(lambda: len(workers(disturbed)) == 2)
-        with wire_to_each_worker(disturbed) as (of_killed, of_other):
-            killed = worker_of(disturbed, of_killed)
+    def test_a_killed_worker_is_replaced_and_the_service_goes_on(self, own: Service) -> None:
+        eventually(lambda: len(workers(own)) == 2)
+        with wire_to_each_worker(own) as (of_killed, of_other):
+            killed = worker_of(own, of_killed)
 
             kill(killed)
 
             assert of_killed.has_ended()
             for _ in range(10):
                 assert of_other.ask("GET", "/health/ready").status == 200
-                assert ready(disturbed)
-        eventually(lambda: len(workers(disturbed)) == 2 and killed not in workers(disturbed))
-        assert ready(disturbed)
+                assert ready(own)
+        eventually(lambda: len(workers(own)) == 2 and killed not in workers(own))
+        assert ready(own)
 
     @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
-    def test_sighup_replaces_the_workers_without_a_failed_request(self, disturbed: Service) -> None:
-        ask(disturbed, "PUT", "/keys?a=1")
-        eventually(lambda: len(workers(disturbed)) == 2)
-        old, valkey = set(workers(disturbed)), disturbed.children()["valkey"]
+    def test_sighup_replaces_the_workers_without_a_failed_request(self, own: Service) -> None:
+        ask(own, "PUT", "/keys?a=1")
+        eventually(lambda: len(workers(own)) == 2)
+        old, valkey = set(workers(own)), own.children()["valkey"]
 
-        disturbed.process.send_signal(signal.SIGHUP)
+        own.process.send_signal(signal.SIGHUP)
 
         def replaced() -> bool:
-            assert ask(disturbed, "GET", "/keys/a").json == {"a": "1"}
-            return len(workers(disturbed)) == 2 and old.isdisjoint(workers(disturbed))
+            assert ask(own, "GET", "/keys/a").json == {"a": "1"}
+            return len(workers(own)) == 2 and old.isdisjoint(workers(own))
 
         eventually(replaced, 30)
-        assert disturbed.children()["valkey"] == valkey
+        assert own.children()["valkey"] == valkey
 
     @pytest.mark.gunicorn(CLOSES_AT_RELOAD)
-    def test_a_reload_under_load_fails_no_request(self, disturbed: Service, contract: Contract) -> None:
-        eventually(lambda: len(workers(disturbed)) == 2)
+    def test_a_reload_under_load_fails_no_request(self, own: Service, contract: Contract) -> None:
+        eventually(lambda: len(workers(own)) == 2)
         with ThreadPoolExecutor(4) as pool:
-            asked = disturbed.ask(contract)
+            asked = own.ask(contract)
             reloaded = threading.Event()
 
             def load(name: int) -> int:
@@ -91,11 +98,9 @@ class TestWorkers:
             clients = [pool.submit(load, name) for name in range(4)]
             try:
                 for _ in range(2):
-                    old = workers(disturbed)
-                    disturbed.process.send_signal(signal.SIGHUP)
-                    eventually(
-                        lambda old=old: len(workers(disturbed)) == 2 and set(old).isdisjoint(workers(disturbed)), 30
-                    )
+                    old = workers(own)
+                    own.process.send_signal(signal.SIGHUP)
+                    eventually(lambda old=old: len(workers(own)) == 2 and set(old).isdisjoint(workers(own)), 30)
             finally:
                 reloaded.set()
 
