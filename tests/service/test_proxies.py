@@ -6,6 +6,7 @@ What a proxy cannot carry is in `docs/proxies.md`.
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from resources.events import HEARTBEAT_SECONDS
 from resources.media_types import JSON as AS_JSON
 from resources.media_types import NDJSON as EXPORT
 from tests.support.cases import KEYS
@@ -20,8 +22,9 @@ from tests.support.clients import AS_BYTES, AS_NDJSON, FORM, JSON, NDJSON, Answe
 from tests.support.faults import Server
 from tests.support.servers.proxy import LOST, proxy_to
 from tests.support.servers.reverse_proxies import FOLDER, REVERSE_PROXIES, reverse_proxy
-from tests.support.servers.services import Service, serving
+from tests.support.servers.services import SLACK_SECONDS, Service, serving
 from tests.support.servers.stores import PREFIX
+from tests.support.streams import Stream
 from tests.support.wire import LARGE, Cut, Wire
 
 
@@ -361,3 +364,44 @@ def is_complete(body: bytes, media_type: str) -> bool:
     if media_type == EXPORT:
         return body.endswith(b'\n{"count":%d}\n' % len(LARGE))
     return body.endswith(b"}\n")
+
+
+def wait_for(stream: Stream, value: str) -> None:
+    """Read a stream until it tells a value: what was there before may be told again."""
+    while stream.next().data.get("value") != value:
+        pass
+
+
+class TestWatching:
+    @every_base
+    @pytest.mark.parametrize("target", ["/keys?filter=a", "/keys/a"])
+    def test_each_change_passes_at_once(self, proxied: Proxied, base: str, target: str) -> None:
+        with Stream(proxied.port, base + target) as stream:
+            stream.until("synced")
+            for number in range(5):
+                changed_at = time.monotonic()
+                proxied.fill({"a": str(number)})
+                wait_for(stream, str(number))
+                assert time.monotonic() - changed_at < SLACK_SECONDS
+            since = stream.id
+        proxied.fill({"a": "later"})
+
+        with Stream(proxied.port, base + target, {"Last-Event-ID": str(since)}) as stream:
+            wait_for(stream, "later")
+
+    def test_a_stream_stays_open_in_silence(self, proxied: Proxied) -> None:
+        with Stream(proxied.port, "/keys") as stream:
+            stream.until("synced")
+            time.sleep(HEARTBEAT_SECONDS)
+            proxied.fill({"a": "1"})
+
+            wait_for(stream, "1")
+
+    @every_base
+    def test_a_long_poll_is_answered_when_there_is_something(self, proxied: Proxied, base: str) -> None:
+        with Wire(proxied.port) as wire:
+            wire.begin("GET", f"{base}/keys/a", {"Prefer": "wait=30"})
+            time.sleep(SLACK_SECONDS)
+            proxied.fill({"a": "1"})
+
+            assert wire.answer().json == {"a": "1"}
