@@ -159,7 +159,7 @@ class TestReadme:
             "127.0.0.1:5000": f"127.0.0.1:{service.port}",
         }
         text = re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], RECIPES)
-        starts, move = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        _, starts, move = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
         with contextlib.ExitStack() as stack:
             for line in starts.splitlines():

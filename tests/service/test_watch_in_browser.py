@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from models.tokens import SCOPES, Tokens
 from tests.support.clients import Ask, put_json, with_token
@@ -19,7 +19,9 @@ from tests.support.servers.services import Service, eventually, kill, serving, w
 
 
 pytestmark = pytest.mark.browser
-DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "watch.md").read_text()
+DOCUMENTS = Path(__file__).parent.parent.parent / "docs"
+[FLAGS] = re.findall(r"^```html\n(.*?)^```$", (DOCUMENTS / "recipes.md").read_text(), re.MULTILINE | re.DOTALL)
+DOCUMENT = (DOCUMENTS / "watch.md").read_text()
 FOLLOW, FOLLOW_WITH_TOKEN = re.findall(r"^```js\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 # An EventSource waits for up to 3 seconds before it connects again, and the page for 3 more if it was refused.
 TIMEOUT_MILLISECONDS = 15_000
@@ -74,6 +76,21 @@ def test_a_page_follows_changes_through_the_end_of_workers(
         ask("PUT", "/keys/flag:d?expire_in=1", b"4")
         ask("DELETE", "/keys/flag:c")
         shows(page, {})
+
+
+def test_a_button_is_there_while_its_flag_is_on(browser: Browser, service: Service, served: Ask) -> None:
+    served("PUT", "/keys/recipe:flag:search", b"off")
+    page = browser.new_page()
+    body = FLAGS.replace("<script>", f"<script>{FOLLOW}")
+    page.route("**/site", lambda route: route.fulfill(body=body, content_type="text/html"))
+    page.goto(f"http://127.0.0.1:{service.port}/site")
+    button = page.locator("#search")
+
+    expect(button).to_be_hidden()
+    served("PUT", "/keys/recipe:flag:search", b"on")
+    expect(button).to_be_visible()
+    served("DELETE", "/keys/recipe:flag:search")
+    expect(button).to_be_hidden()
 
 
 def test_a_page_of_another_origin_follows_too(
