@@ -79,7 +79,8 @@ class Application(Flask):
             return None
         before, _, key = request.path[1:].partition("/")
         rule = self._key_rules.get(f"/{before}/")
-        if key and rule is not None and request.method in (rule.methods or ()):
+        # Flask itself answers OPTIONS, and asks the adapter for the methods of the URL.
+        if key and rule is not None and request.method in (rule.methods or ()) and request.method != "OPTIONS":
             request.url_rule, request.view_args = rule, {"key": key}
             return None
         return MapAdapter(
