@@ -10,7 +10,7 @@ hooks.beforeEach((transaction) => {
   for (const name of ["If-Match", "If-None-Match", "If-Range", "Range"]) {
     delete request.headers[name];
   }
-  for (const name of ["Accept-Ranges", "Expire-In", "Link"]) {
+  for (const name of ["Accept-Ranges", "Expire-In", "Link", "Preference-Applied"]) {
     delete expected.headers[name];
   }
   // Where an answer is bytes it asks for the media type of errors.
