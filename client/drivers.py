@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -48,7 +48,9 @@ class Sync:
                     timeout=step.timeout,
                 )
                 answer = self._http.send(built, stream=request.is_stream)
-                if request.is_stream:
+                if answer.is_error:
+                    answer.read()
+                elif request.is_stream:
                     answer.extensions["chunks"] = answer.iter_bytes()
                 return answer
             case Read(answer=answer):
@@ -58,13 +60,16 @@ class Sync:
             case Pause(seconds=seconds):
                 return time.sleep(seconds)
 
-    def _each(self, pages: Pages[T]) -> Iterator[T]:
+    def _each(self, pages: Pages[T]) -> Generator[T, None, None]:
         place: str | None = None
-        while True:
-            found, place = self._run(pages(place))
-            yield from found
-            if place is None:
-                return
+        try:
+            while True:
+                found, place = self._run(pages.read(place))
+                yield from found
+                if place is None:
+                    return
+        finally:
+            self._run(pages.close())
 
 
 class Async:
@@ -98,7 +103,9 @@ class Async:
                     timeout=step.timeout,
                 )
                 answer = await self._http.send(built, stream=request.is_stream)
-                if request.is_stream:
+                if answer.is_error:
+                    await answer.aread()
+                elif request.is_stream:
                     answer.extensions["chunks"] = answer.aiter_bytes()
                 return answer
             case Read(answer=answer):
@@ -108,14 +115,17 @@ class Async:
             case Pause(seconds=seconds):
                 return await asyncio.sleep(seconds)
 
-    async def _each(self, pages: Pages[T]) -> AsyncIterator[T]:
+    async def _each(self, pages: Pages[T]) -> AsyncGenerator[T, None]:
         place: str | None = None
-        while True:
-            found, place = await self._run(pages(place))
-            for each in found:
-                yield each
-            if place is None:
-                return
+        try:
+            while True:
+                found, place = await self._run(pages.read(place))
+                for each in found:
+                    yield each
+                if place is None:
+                    return
+        finally:
+            await self._run(pages.close())
 
 
 async def _chunks(content: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -148,9 +158,9 @@ class listing(Generic[P, T]):  # noqa: N801  # a decorator
     @overload
     def __get__(self, instance: None, owner: type) -> Callable[Concatenate[Any, P], Pages[T]]: ...
     @overload
-    def __get__(self, instance: Sync, owner: type) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, instance: Sync, owner: type) -> Callable[P, Generator[T, None, None]]: ...
     @overload
-    def __get__(self, instance: Async, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, instance: Async, owner: type) -> Callable[P, AsyncGenerator[T, None]]: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         return self.define if instance is None else _bound(self.define, instance, instance._each)
 

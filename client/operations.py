@@ -13,6 +13,7 @@ from .errors import Conflict, CutOff, FlaskvstoreError, NotFound, PreconditionFa
 from .files import Imported, Progress
 from .steps import Again, Close, Pages, Pause, Read, Request, Steps, exchange, random
 from .values import Entry, Record, Ttl, Value, content_of, escape, from_json, path_of, seconds_of, to_json
+from .watching import Change, Watch
 
 
 JSON = {"Content-Type": "application/json"}
@@ -204,7 +205,7 @@ class Operations:
             answer = yield from self._page(place, pattern, page, values="false")
             return [self._bare(key) for key in answer.json()], _next_page(answer)
 
-        return names
+        return Pages(names)
 
     @listing
     def items(self, pattern: str | None = None, *, page: int = VALUES_OF_A_PAGE) -> Pages[tuple[str, Value]]:
@@ -215,7 +216,7 @@ class Operations:
             found = [(self._bare(key), from_json(shown)) for key, shown in answer.json().items()]
             return found, _next_page(answer)
 
-        return pairs
+        return Pages(pairs)
 
     @listing
     def scan(
@@ -235,7 +236,29 @@ class Operations:
             answer = yield from self._page(place, pattern, page, values=shown, media_type=NDJSON)
             return [self._record(json.loads(line)) for line in answer.content.splitlines()], _next_page(answer)
 
-        return records
+        return Pages(records)
+
+    @listing
+    def watch(
+        self, pattern: str | None = None, *, since: str | None = None, initial: bool = True, values: bool = True
+    ) -> Pages[Change]:
+        """Return the keys that there are, or that match a filter, and then each change, without an end.
+
+        It goes on by itself where the connection or the service ends it.
+
+        :param since: the `id` of the change to go on from
+        :param initial: False to begin with the changes
+        :param values: False for sizes only
+        """
+        watch = Watch(
+            self._filter(pattern),
+            self._prefix,
+            since=since,
+            initial=initial,
+            values=values,
+            timeout_seconds=self._timeout_seconds,
+        )
+        return Pages(watch.read, watch.close)
 
     @operation
     def delete_matching(self, pattern: str) -> Steps[int]:

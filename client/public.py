@@ -21,11 +21,13 @@ from .files import Imported
 from .stores import AsyncLock, AsyncStore, Lock, Store
 from .transactions import Transaction
 from .values import Entry, Record, Value, escape
+from .watching import Change
 
 
 __all__ = [
     "AsyncLock",
     "AsyncStore",
+    "Change",
     "Conflict",
     "CursorExpired",
     "CutOff",

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from random import SystemRandom
 from secrets import token_hex
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
@@ -47,6 +47,7 @@ class Request:
     :param target: the path below the service's address, and the query
     :param content: the body; chunks of it if it is long
     :param is_stream: whether the body of the answer is left to be read in parts; then :class:`Close` has to follow
+    :param silence_seconds: how long the service may say nothing; by default as long as all of it may take
     """
 
     method: str
@@ -55,6 +56,7 @@ class Request:
     content: bytes | Iterator[bytes] | None = None
     again: Again = Again.IF_NOT_DONE
     is_stream: bool = False
+    silence_seconds: float | None = None
 
 
 @dataclass
@@ -89,8 +91,23 @@ class Pause:
 
 Step: TypeAlias = Send | Read | Close | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-# Return the steps to one page and to where the next one is; the first one is at None.
-Pages: TypeAlias = Callable[[str | None], Steps[tuple[Sequence[T], str | None]]]
+
+
+def nothing() -> Steps[None]:
+    """Return no steps."""
+    yield from ()
+
+
+@dataclass
+class Pages(Generic[T]):
+    """What is asked for page after page.
+
+    :param read: returns the steps to one page and to where the next one is; the first one is at None
+    :param close: returns the steps that end it
+    """
+
+    read: Callable[[str | None], Steps[tuple[Sequence[T], str | None]]]
+    close: Callable[[], Steps[None]] = nothing
 
 
 def exchange(request: Request, timeout_seconds: float) -> Steps[httpx.Response]:
@@ -106,7 +123,7 @@ def exchange(request: Request, timeout_seconds: float) -> Steps[httpx.Response]:
     while True:
         try:
             left = max(deadline - time.monotonic(), 0.001)
-            timeout = httpx.Timeout(left, connect=min(left, CONNECT_SECONDS))
+            timeout = httpx.Timeout(left, connect=min(left, CONNECT_SECONDS), read=request.silence_seconds or left)
             answer: httpx.Response = yield Send(request, request_id, timeout)
             if answer.status_code < HTTPStatus.BAD_REQUEST:
                 return answer

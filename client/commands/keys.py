@@ -1,8 +1,12 @@
 """The commands for keys and their values."""
 
 import json
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import NotFound
-from ..values import to_json
+from ..values import content_of, to_json
 from .arguments import NEVER, content_in, keys_like, seconds_in
 from .connection import exit_code_of, with_store
 
@@ -145,6 +149,38 @@ def ttl_command(kv: "Store", key: str, time: str | None) -> None:
         kv.expire(key, None if time == NEVER else seconds_in(time))
 
 
+@click.command("watch", epilog="Example: flaskvstore watch 'flag:$' --exec ./reload.sh")
+@click.argument("pattern", metavar="[FILTER]", required=False)
+@click.option("--since", metavar="ID", help="Go on after a change with an id. Default: begin with the state.")
+@click.option("--changes", is_flag=True, help="Begin with the changes, without the state.")
+@click.option("--json", "as_json", is_flag=True, help="Show each change as JSON, with values and ids.")
+@click.option(
+    "--exec",
+    "command",
+    metavar="COMMAND",
+    help="Run a command for each change, with KV_EVENT and KV_KEY in its environment and the value as its standard "
+    "input. Default: print.",
+)
+@with_store
+def watch_command(
+    kv: "Store", pattern: str | None, since: str | None, changes: bool, as_json: bool, command: str | None
+) -> None:
+    """Show keys and then each change, without an end: put, delete, expire; reset before the state, synced after it."""
+    for change in kv.watch(pattern, since=since, initial=not changes):
+        if command is not None:
+            environ = {**os.environ, "KV_EVENT": change.kind, "KV_KEY": change.key}
+            given = b"" if change.value is None else content_of(change.value)
+            try:
+                subprocess.run(shlex.split(command), env=environ, input=given, check=False)
+            except (OSError, ValueError) as error:
+                raise click.ClickException(f"{command}: {error}") from None
+        elif as_json:
+            shown = {**asdict(change), "value": None if change.value is None else to_json(change.value)}
+            click.echo(json.dumps({name: part for name, part in shown.items() if part is not None and part != ""}))
+        else:
+            click.echo(f"{change.kind} {_shown(change.key)}".rstrip())
+
+
 def _shown(key: str) -> str:
     return key if key.isprintable() else json.dumps(key, ensure_ascii=False)
 
@@ -160,4 +196,4 @@ def _as_json(record: "Record") -> dict[str, Any]:
     return shown if record.expires_at is None else {**shown, "expires_at": record.expires_at}
 
 
-COMMANDS = (get_command, put_command, del_command, ls_command, incr_command, append_command, ttl_command)
+COMMANDS = (get_command, put_command, del_command, ls_command, incr_command, append_command, ttl_command, watch_command)

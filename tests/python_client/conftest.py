@@ -1,7 +1,7 @@
 """Stores of both kinds on a real service, as one kind: a test does not see which."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from typing import Any, cast
@@ -36,11 +36,20 @@ class Awaited:
             return self._run(returned)
         if isinstance(returned, AsyncStore):
             return Awaited(returned, self._run)
-        if isinstance(returned, AsyncIterator):
-            return iter(self._run(_listed(returned)))
+        if isinstance(returned, AsyncGenerator):
+            return self._each(returned)
         if isinstance(returned, AbstractAsyncContextManager):
             return self._entered(returned)
         return returned
+
+    def _each(self, iterator: AsyncGenerator[Any, None]) -> Iterator[Any]:
+        try:
+            while True:
+                yield self._run(anext(iterator))
+        except StopAsyncIteration:
+            return
+        finally:
+            self._run(iterator.aclose())
 
     @contextmanager
     def _entered(self, manager: AbstractAsyncContextManager[Any]) -> Iterator[Any]:
@@ -52,10 +61,6 @@ class Awaited:
                 raise
         else:
             self._run(manager.__aexit__(None, None, None))
-
-
-async def _listed(each: AsyncIterator[Any]) -> list[Any]:
-    return [one async for one in each]
 
 
 @pytest.fixture(autouse=True)

@@ -294,6 +294,38 @@ class TestLock:
         assert not kv.exists("job")
 
 
+class TestWatch:
+    def test_each_change_is_shown(self, kv: Store, variables: dict[str, str]) -> None:
+        kv.put("a\n", "1")
+        with program(variables, "watch", "a$", stdout=subprocess.PIPE) as running:
+            assert running.stdout
+            assert [running.stdout.readline() for _ in range(3)] == [b"reset\n", b'put "a\\n"\n', b"synced\n"]
+            kv.delete("a\n")
+            # A state may be told twice.
+            assert b'delete "a\\n"\n' in running.stdout
+            running.terminate()
+
+    def test_each_change_is_shown_as_json(self, kv: Store, variables: dict[str, str]) -> None:
+        etag = kv.put("a", b"\xff")
+        with program(variables, "watch", "--json", stdout=subprocess.PIPE) as running:
+            assert running.stdout
+            shown = [json.loads(running.stdout.readline()) for _ in range(3)]
+            running.terminate()
+
+        assert shown[1] == {"kind": "put", "key": "a", "value": {"base64": "/w=="}, "etag": etag}
+        assert shown[2].keys() == {"kind", "id"}
+
+    def test_a_command_is_run_for_each_change(self, kv: Store, variables: dict[str, str]) -> None:
+        kv.put("a", "1")
+        command = "sh -c 'echo $KV_EVENT $KV_KEY; cat'"
+        with program(variables, "watch", "--exec", command, stdout=subprocess.PIPE) as running:
+            assert running.stdout
+            said = [running.stdout.readline() for _ in range(3)]
+            running.terminate()
+
+        assert said == [b"reset\n", b"put a\n", b"1synced\n"]
+
+
 class TestService:
     def test_it_is_checked(self, run: Run, kv: Store) -> None:
         checked = run("check")

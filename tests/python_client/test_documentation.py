@@ -3,10 +3,13 @@
 import doctest
 import inspect
 import re
+import shlex
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
+from click.testing import CliRunner
 from redis import Redis
 
 import client
@@ -15,6 +18,7 @@ from client import FlaskvstoreError, Store, public
 from client.commands.connection import exit_code_of
 from client.errors import BY_CODE
 from client.program import OF_THE_SERVICE, main
+from client.watching import Kind
 from tests.project.test_documentation import run_example, table
 from tests.support.servers.services import Service
 
@@ -60,6 +64,10 @@ def test_the_error_table_has_every_class_with_its_codes_and_no_other() -> None:
     }
 
 
+def test_the_table_of_changes_has_every_kind_and_no_other() -> None:
+    assert set(re.findall(r"\w+", " ".join(row[0] for row in table("kind", PAGE)))) == set(get_args(Kind))
+
+
 def test_every_call_is_named() -> None:
     calls = {name for name in dir(Store) if not name.startswith("_")}
 
@@ -74,12 +82,23 @@ def test_every_argument_of_a_store_is_named() -> None:
 
 class TestCommandLine:
     def test_every_example_gives_what_it_shows(
-        self, service: Service, service_connection: Redis, tmp_path: Path
+        self, service: Service, service_connection: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         service_connection.flushall()
+        monkeypatch.chdir(tmp_path)
         [example] = re.findall(r"^```console\n(.*?)^```$", COMMANDS, re.MULTILINE | re.DOTALL)
+        address, *commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", example, re.MULTILINE)
+        name, _, url = address[0].removeprefix("export ").replace(":5000", f":{service.port}").partition("=")
 
-        run_example(re.sub(r"(?<=[ ;|])flaskvstore(?= )", ".venv/bin/flaskvstore", example), service.port, tmp_path)
+        for command, expected in commands:
+            program, *arguments = shlex.split(command)
+            if program == "flaskvstore" and not {"||", "--"} & set(arguments):
+                # In this process, because a process takes longer than all of the examples.
+                ran = CliRunner().invoke(main, arguments, env={name: url})
+                assert (ran.exit_code, ran.stdout.strip()) == (0, expected.strip()), command
+            else:
+                in_shell = re.sub(r"\bflaskvstore(?= )", ".venv/bin/flaskvstore", command)
+                run_example(f"$ export {name}={url}\n$ {in_shell}\n{expected}", 0, tmp_path)
 
     def test_the_table_has_every_command_with_its_options_and_no_other(self) -> None:
         expected = {

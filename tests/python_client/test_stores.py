@@ -4,7 +4,9 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,9 @@ from client import (
     TooLarge,
     escape,
 )
+from tests.python_client.conftest import Make
 from tests.support.cases import KEYS
+from tests.support.servers.proxy import proxy_to
 from tests.support.servers.services import Service
 
 
@@ -243,6 +247,65 @@ class TestManyKeys:
 
         assert kv.clear() == 2
         assert list(kv.keys()) == []
+
+
+class TestWatch:
+    def test_the_state_comes_first_and_then_each_change(self, kv: Store) -> None:
+        kv.update({"a": "1", "other": "x"})
+        watched = kv.watch("a$")
+
+        assert [next(watched).kind for _ in range(3)] == ["reset", "put", "synced"]
+        etag = kv.put("ab", b"\xff", ttl=1000)
+        # A state may be told twice.
+        put = next(change for change in watched if change.key == "ab")
+        assert (put.kind, put.value, put.etag) == ("put", b"\xff", etag)
+        assert put.expires_at
+        kv.delete("a")
+        assert next(change for change in watched if change.kind == "delete").key == "a"
+        watched.close()
+
+    def test_it_begins_where_it_is_told(self, kv: Store) -> None:
+        kv.put("a", "1")
+        seen = list(islice(kv.watch(), 3))
+        kv.put("b", "2")
+
+        with closing(kv.watch(since=seen[-1].id)) as watched:
+            # Another worker may begin with the state again.
+            assert next(change for change in watched if change.key == "b").value == "2"
+        with closing(kv.watch(since="no id")) as watched:
+            assert next(watched).kind == "reset"
+        with closing(kv.watch(initial=False)) as watched:
+            assert next(watched).kind == "reset"
+            kv.put("c", "3")
+            assert next(change for change in watched if change.key).key == "c"
+
+    def test_it_sees_the_keys_of_a_namespace_and_sizes_only(self, kv: Store) -> None:
+        kv.update({"flag:a": "123", "b": "2"})
+
+        with closing(kv.namespace("flag:").watch(values=False)) as watched:
+            put = list(islice(watched, 3))[1]
+
+        assert (put.key, put.value, put.value_bytes) == ("a", None, 3)
+
+    def test_it_goes_on_after_a_connection_has_ended(self, kv: Store, make: Make, service: Service) -> None:
+        kv.put("a", "1")
+        with (
+            proxy_to(service.port) as proxy,
+            closing(make(f"http://127.0.0.1:{proxy.port}").watch()) as watched,
+        ):
+            before = list(islice(watched, 3))
+            proxy.cut_all()
+            kv.put("b", "2")
+
+            assert [change.kind for change in before] == ["reset", "put", "synced"]
+            # Another worker may begin with the state again.
+            assert next(change for change in watched if change.key == "b").value == "2"
+
+    def test_what_cannot_be_watched_is_an_error(self, kv: Store) -> None:
+        with pytest.raises(InvalidRequest):
+            next(kv.watch("\\"))
+        with pytest.raises(InvalidRequest):
+            kv.export_to(io.BytesIO(), "\\")
 
 
 class TestNamespace:
