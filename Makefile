@@ -64,7 +64,7 @@ browser: .venv/dev.stamp ## Try the pages in a real browser; needs Chromium
 	$(BIN)/python -m pytest -m browser tests/service/test_browser.py tests/service/test_watch_in_browser.py
 
 clients: .venv/dev.stamp .venv/clients.stamp ## Generate clients and do every operation with each, and check the document with tools; needs Java, Go and Node.js
-	$(BIN)/python -m pytest -m clients tests/service/test_generated_clients.py tests/service/test_contract_tools.py
+	$(BIN)/python -m pytest -m clients tests/service/test_generated_clients.py tests/service/test_contract_tools.py tests/python_client/test_types.py
 
 drop-in: .venv/dev.stamp .venv/drop-in.stamp ## Run build tools and others on /values, as docs/drop-in.md shows; make drop-in TOOLS=gradle for the one that is slow
 	$(BIN)/python -m pytest -m drop_in -k "$(TOOLS)" tests/service/test_drop_in.py

@@ -118,8 +118,9 @@ class Watch:
 
     def _change(self, block: bytes) -> Change | None:
         """Return what a block tells, if it tells a change."""
-        fields = dict(line.partition(": ")[::2] for line in block.decode().split("\n"))
-        told = fields.get("id", fields.get("id:"))
+        lines = (line.partition(":") for line in block.decode().split("\n"))
+        fields = {name: text.removeprefix(" ") for name, _, text in lines}
+        told = fields.get("id")
         if told is not None:
             self._id = told
         kind = fields.get("event")
