@@ -1,7 +1,7 @@
 """Every call of both kinds of stores, defined once."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -319,11 +319,7 @@ class Operations:
         :raises CutOff: the file does not end as it should; if it cannot be read twice, its records are stored already
         """
         with files.reading(file, complete=complete) as found:
-            request = Request(
-                "PUT", "/keys", {"Content-Type": NDJSON}, files.chunks(found, progress, complete=complete), Again.NEVER
-            )
-            answer = yield from self._ask(request, at_least=LONG_SECONDS)
-        return Imported(**answer.json())
+            return (yield from self._import(files.chunks(found, progress, complete=complete)))
 
     # The service.
 
@@ -353,6 +349,10 @@ class Operations:
         answer = yield from self._ask(Request("POST", "/keys", JSON, json.dumps(transaction).encode()))
         done: dict[str, Any] = answer.json()
         return done
+
+    def _import(self, lines: Iterator[bytes]) -> Steps[Imported]:
+        request = Request("PUT", "/keys", {"Content-Type": NDJSON}, lines, Again.NEVER)
+        return Imported(**(yield from self._ask(request, at_least=LONG_SECONDS)).json())
 
     def _target(self, key: str, **parameters: str | int | None) -> str:
         return "/values/" + path_of(self._prefix + key) + _query(**parameters)

@@ -1,7 +1,9 @@
 """What keys, values and times look like in a command."""
 
+import json
 import re
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -49,3 +51,15 @@ def content_in(text: str) -> bytes:
         return Path(text[1:]).read_bytes()
     except OSError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def shown(key: str) -> str:
+    """Return a key as it is shown: one with line breaks or the like as a JSON string."""
+    return key if key.isprintable() else json.dumps(key, ensure_ascii=False)
+
+
+def time_of(expires_at: int | None) -> str:
+    """Return when a key expires, as it is shown."""
+    if expires_at is None:
+        return NEVER
+    return f"{datetime.fromtimestamp(expires_at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import click
 
 from ..errors import NotFound
 from ..values import content_of, to_json
-from .arguments import NEVER, content_in, keys_like, seconds_in
+from .arguments import NEVER, content_in, keys_like, seconds_in, shown, time_of
 from .connection import exit_code_of, with_store
 
 
@@ -35,8 +34,8 @@ def get_command(kv: "Store", key: str, output: str | None, as_json: bool) -> Non
     entry = kv.entry(key)
     content = entry.content
     if as_json:
-        shown = {"key": key, "value": to_json(entry.value), "etag": entry.etag, "ttl": entry.ttl}
-        content = json.dumps(shown, ensure_ascii=False).encode() + b"\n"
+        said = {"key": key, "value": to_json(entry.value), "etag": entry.etag, "ttl": entry.ttl}
+        content = json.dumps(said, ensure_ascii=False).encode() + b"\n"
     if output is None:
         sys.stdout.buffer.write(content)
     else:
@@ -104,13 +103,13 @@ def ls_command(kv: "Store", pattern: str | None, long: bool, as_json: bool, null
     if long:
         click.echo("     BYTES  EXPIRES               KEY")
         for record in islice(kv.scan(pattern, values=False), limit):
-            click.echo(f"{record.value_bytes:>10}  {_time(record.expires_at):<20}  {_shown(record.key)}")
+            click.echo(f"{record.value_bytes:>10}  {time_of(record.expires_at):<20}  {shown(record.key)}")
     elif as_json:
         for record in islice(kv.scan(pattern), limit):
             click.echo(json.dumps(_as_json(record), ensure_ascii=False))
     else:
         for key in islice(kv.keys(pattern), limit):
-            click.echo(key + "\0" if null else _shown(key), nl=not null)
+            click.echo(key + "\0" if null else shown(key), nl=not null)
 
 
 @click.command(
@@ -175,25 +174,15 @@ def watch_command(
             except (OSError, ValueError) as error:
                 raise click.ClickException(f"{command}: {error}") from None
         elif as_json:
-            shown = {**asdict(change), "value": None if change.value is None else to_json(change.value)}
-            click.echo(json.dumps({name: part for name, part in shown.items() if part is not None and part != ""}))
+            told = {**asdict(change), "value": None if change.value is None else to_json(change.value)}
+            click.echo(json.dumps({name: part for name, part in told.items() if part is not None and part != ""}))
         else:
-            click.echo(f"{change.kind} {_shown(change.key)}".rstrip())
-
-
-def _shown(key: str) -> str:
-    return key if key.isprintable() else json.dumps(key, ensure_ascii=False)
-
-
-def _time(expires_at: int | None) -> str:
-    if expires_at is None:
-        return NEVER
-    return f"{datetime.fromtimestamp(expires_at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+            click.echo(f"{change.kind} {shown(change.key)}".rstrip())
 
 
 def _as_json(record: "Record") -> dict[str, Any]:
-    shown = {"key": record.key, "value": None if record.value is None else to_json(record.value)}
-    return shown if record.expires_at is None else {**shown, "expires_at": record.expires_at}
+    said = {"key": record.key, "value": None if record.value is None else to_json(record.value)}
+    return said if record.expires_at is None else {**said, "expires_at": record.expires_at}
 
 
 COMMANDS = (get_command, put_command, del_command, ls_command, incr_command, append_command, ttl_command, watch_command)

@@ -18,6 +18,7 @@ from client import FlaskvstoreError, Store, public
 from client.commands.connection import exit_code_of
 from client.errors import BY_CODE
 from client.program import OF_THE_SERVICE, main
+from client.sources import KINDS
 from client.watching import Kind
 from tests.project.test_documentation import run_example, table
 from tests.support.servers.services import Service
@@ -140,6 +141,9 @@ class TestCommandLine:
             and issubclass(found, FlaskvstoreError)
             and found is not FlaskvstoreError
         }
+
+    def test_the_table_of_kinds_has_every_kind_and_no_other(self) -> None:
+        assert [row[0] for row in table("kind", COMMANDS)] == list(KINDS)
 
     def test_the_options_and_variables_that_name_a_service_are_there(self) -> None:
         rows = table("what", COMMANDS)
