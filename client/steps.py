@@ -24,7 +24,7 @@ CONNECT_SECONDS = 5.0
 # How long to wait before a request is sent again, at least.
 PAUSES_SECONDS = (0.1, 0.3, 1.0)
 # Errors after which nothing can have reached the service.
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.LocalProtocolError, httpx.PoolTimeout, httpx.ProxyError)
 PROBLEM = "application/problem+json"
 random = SystemRandom()
 

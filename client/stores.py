@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from .drivers import Async, Sync, operation
-from .errors import FlaskvstoreError
+from .errors import FlaskvstoreError, InvalidRequest
 from .locks import LockSteps
 from .operations import Operations
 from .steps import Steps
@@ -52,7 +52,7 @@ class _Common(Operations):
         proxy: str | None = None,
     ) -> None:
         super().__init__(timeout_seconds)
-        self.url = url
+        self.url = _checked(url)
         if token_file is not None:
             token = Path(token_file).read_text(encoding="utf-8").strip()
         headers = {"User-Agent": f"flaskvstore/{version('flaskvstore')}"}
@@ -67,7 +67,7 @@ class _Common(Operations):
     @classmethod
     def from_env(cls, **options: Any) -> "Self":
         """Return a store at the address in the variable `FLASKVSTORE_URL`, with the token in `FLASKVSTORE_TOKEN`."""
-        variables = {"url": os.environ.get("FLASKVSTORE_URL", URL), "token": os.environ.get("FLASKVSTORE_TOKEN")}
+        variables = {"url": os.environ.get("FLASKVSTORE_URL") or URL, "token": os.environ.get("FLASKVSTORE_TOKEN")}
         return cls(**{**variables, **options})
 
     def namespace(self, prefix: str) -> "Self":
@@ -219,3 +219,17 @@ class AsyncLock(_Extended, Async):
     def __init__(self, store: AsyncStore, key: str, ttl: Ttl) -> None:
         super().__init__(store, key, ttl)
         self._http = store._http
+
+
+def _checked(url: str) -> str:
+    """Return the address of a service.
+
+    :raises InvalidRequest: it is none
+    """
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidRequest(f"{url!r} is no URL: {error}.") from None
+    if parts.scheme not in {"http", "https"} or not parts.host:
+        raise InvalidRequest(f"{url!r} is no address of a service, such as {URL}.")
+    return url

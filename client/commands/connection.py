@@ -85,6 +85,8 @@ def with_store(command: Command) -> Command:
                 command(kv, **arguments)
         except FlaskvstoreError as error:
             end_with(error)
+        except UnicodeEncodeError:
+            raise click.UsageError("Keys and filters are UTF-8.") from None
         except BrokenPipeError:
             # Whoever reads has enough; click ends quietly.
             raise

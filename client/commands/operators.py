@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +66,7 @@ def _findings(kv: "Store") -> Iterator[tuple[str, object]]:
 
 def _version(kv: "Store") -> str:
     document = kv._run(kv._get("/openapi.json")).json()
-    return str(document["info"]["version"])
+    return f"{document['info']['version']}, and {version(PROGRAM)} here"
 
 
 def _token(kv: "Store") -> str:

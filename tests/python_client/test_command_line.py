@@ -91,6 +91,9 @@ class TestValues:
         assert run("put", "key", *argument, given=given).exit_code == 0
         assert kv.read("key") == value
 
+    def test_a_key_that_is_no_text_is_refused(self, run: Run) -> None:
+        assert run("get", "\udcff").exit_code == run("ls", "\udcff").exit_code == 2
+
     def test_a_value_can_expire(self, run: Run, kv: Store) -> None:
         run("put", "key", "one", "--ttl", "1h")
 
@@ -370,6 +373,7 @@ class TestService:
 
         assert run("ls").exit_code == 0
         assert run("ls", FLASKVSTORE_URL="").exit_code == 1
+        assert run("ls", "--url", "localhost").exit_code == 2
         assert run("ls", "--profile", "real", FLASKVSTORE_URL="http://127.0.0.1:1").exit_code == 0
         assert "it has: default, real" in run("ls", "--profile", "other").stderr
         profiles.write_text("[default]\nadress = 1\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client import Store, Unavailable
+from client import InvalidRequest, Store, Unavailable
 from tests.python_client.conftest import Make
 from tests.support.servers.proxy import Fault, proxy_to
 from tests.support.servers.services import Service, need
@@ -65,6 +65,19 @@ def test_a_certificate_has_to_be_trusted(kv: Store, make: Make, secured: str, ce
     assert make(secured, tls=ssl.create_default_context(cafile=certificate.with_suffix(".crt"))).read("key") == "value"
     with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
         make(secured).read("key")
+
+
+@pytest.mark.parametrize("url", ["localhost:5000", "127.0.0.1:5000", "http://", "http://a:b", "unix:/kv.sock", ""])
+def test_an_address_that_cannot_be_one_is_refused_at_once(url: str) -> None:
+    with pytest.raises(InvalidRequest):
+        Store(url)
+
+
+def test_a_token_that_no_header_can_hold_is_never_sent(kv: Store, make: Make, service: Service) -> None:
+    wrong = make(f"http://127.0.0.1:{service.port}", token="a\nb")  # noqa: S106  # of nobody
+
+    with pytest.raises(Unavailable):
+        wrong.put("key", "value")
 
 
 @pytest.mark.parametrize("by_variable", [True, False])
