@@ -9,7 +9,7 @@ import binascii
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from models.errors import InvalidExpiry, InvalidKey, InvalidValue, RequestError, ValueTooLarge, quoted
@@ -185,18 +185,18 @@ def value_to_json(value: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(value).decode()}
 
 
-def values_from_json(values: Sequence[tuple[str, object]]) -> list[tuple[str, bytes]]:
+def values_from_json(keys: Iterable[str], values: Iterable[object]) -> list[bytes]:
     """Return the bytes of many values from their JSON forms.
 
-    :param values: keys and values, as :func:`value_from_json` takes them
+    :param keys: the key of each
+    :param values: as :func:`value_from_json` takes them
     :raises InvalidValue: one of them is no value
     """
-    keys = [key for key, _ in values]
     try:
         # Nearly always text, which takes no call of ours (writing 1,000 keys: a tenth of the CPU time).
-        return [*zip(keys, map(_ENCODE, [value for _, value in values]), strict=True)]
+        return [*map(_ENCODE, values)]
     except (TypeError, UnicodeEncodeError):
-        return [(key, value_from_json(key, value)) for key, value in values]
+        return [value_from_json(key, value) for key, value in zip(keys, values, strict=True)]
 
 
 def values_to_json(values: Mapping[str, bytes | None]) -> dict[str, Any]:

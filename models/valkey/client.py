@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import hiredis
@@ -15,7 +16,10 @@ from models.valkey.scripts import Command
 from models.valkey.tracking import Lane, NameTeller, check_same
 
 
-_packed: Callable[[Command], bytes] = hiredis.pack_command
+_hiredis_packed: Callable[[Command], bytes] = hiredis.pack_command
+# From so many words on it is quicker to write a command here, with what stands before a word of each length.
+MANY_WORDS = 64
+_BEFORE_WORD = [b"\r\n$%d\r\n" % length for length in range(2048)]
 
 # What INFO says of a database.
 SOME_EXPIRE = re.compile(rb"\bexpires=[1-9]")
@@ -129,6 +133,25 @@ def open_client(url: str, limits: Limits, **options: Any) -> Client:
 
 def _fingerprint(run_id: str) -> int:
     return int(run_id[:8] or "0", 16)
+
+
+def _packed(command: Command) -> bytes:
+    """Return a command as it is sent (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+    if len(command) < MANY_WORDS:
+        return _hiredis_packed(command)
+    try:
+        # Nearly always all but the first one are bytes.
+        return _joined([str(command[0]).encode(), *command[1:]])
+    except TypeError:
+        return _joined([word if isinstance(word, bytes) else str(word).encode() for word in command])
+
+
+def _joined(words: Sequence[bytes]) -> bytes:
+    try:
+        before = [*map(_BEFORE_WORD.__getitem__, map(len, words))]
+    except IndexError:
+        before = [b"\r\n$%d\r\n" % len(word) for word in words]
+    return b"".join([b"*%d" % len(words), *chain.from_iterable(zip(before, words, strict=True)), b"\r\n"])
 
 
 def _answer(connection: Any) -> Any:

@@ -44,7 +44,8 @@ def _body_pairs() -> list[tuple[str, bytes]]:
     if is_a(JSON):
         members = parse_object(body)
         turn.give_way()
-        return values_from_json(members)
+        keys, values = [key for key, _ in members], [value for _, value in members]
+        return [*zip(keys, values_from_json(keys, values), strict=True)]
     if not is_a(FORM):
         raise unsupported(JSON, FORM, NDJSON)
     if b"\n" in body or b"\r" in body:

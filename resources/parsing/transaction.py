@@ -28,7 +28,8 @@ def read_transaction() -> Transaction:
         if name not in MEMBERS:
             raise InvalidBody(f"There is no member {quoted(name)} in a transaction; allowed: {', '.join(MEMBERS)}.")
     conditions = {key: _condition(key, wanted) for key, wanted in _object(members, "if").items()}
-    put = dict(values_from_json(list(_object(members, "put").items())))
+    put = _object(members, "put")
+    put = dict(zip(put, values_from_json(put, put.values()), strict=True))
     get, delete = _list(members, "get"), _list(members, "delete")
     total = len(conditions) + len(get) + len(put) + len(delete)
     if not total:
