@@ -262,7 +262,7 @@ def check_it_was_tried(answered: Answered) -> None:
 # Schemathesis makes one test of each operation, so the document is needed while tests are collected.
 openapi = create_app(Settings(redis_url="redis://127.0.0.1:1")).test_client().get("/openapi.json").get_json()
 document = schemathesis.openapi.from_dict(
-    openapi, config=configured(max_examples=amount(20, 300), coverage={"generate-duplicate-query-parameters": True})
+    openapi, config=configured(max_examples=amount(30, 300), coverage={"generate-duplicate-query-parameters": True})
 )
 document.hook("filter_case")(declarable)
 document.hook("filter_case")(fits_into_a_request_line)
