@@ -55,6 +55,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "page": lambda store: store.page(EVERY_KEY, cursor=0, limit=1),
     "hit": lambda store: store.hit("counter", window_seconds=1),
     "ping": lambda store: store.ping(),
+    "watch": lambda store: store.watch(EVERY_KEY),
 }
 
 
@@ -86,6 +87,7 @@ class TestTheTable:
             errors.InsufficientScope: errors.InsufficientScope("text", ["read"]),
             http.TooManyBytes: http.TooManyBytes(5),
             http.TooManyLists: http.TooManyLists(5),
+            http.TooManyWatchers: http.TooManyWatchers(5),
             errors.TokensUnusable: errors.TokensUnusable(),
         }
         error = made.get(ours) or ours("text")
@@ -95,7 +97,8 @@ class TestTheTable:
 
         assert (answer.status, answer.code) == PROBLEMS[ours][:2]
         assert answer.json["detail"] == str(error)
-        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | http.TooManyBytes | http.TooManyLists)
+        too_many = http.TooManyBytes | http.TooManyLists | http.TooManyWatchers
+        passes = issubclass(ours, errors.StoreError | errors.TokensUnusable | too_many)
         assert answer.headers.get("Retry-After") == (str(RETRY_AFTER_SECONDS) if passes else None)
         assert ("WWW-Authenticate" in answer.headers) == (
             ours in {http.MissingToken, errors.InvalidToken, errors.InsufficientScope}
@@ -112,7 +115,10 @@ class TestTheStore:
         "theirs",
         [exceptions.ConnectionError("secret"), exceptions.TimeoutError("secret"), exceptions.ResponseError("secret")],
     )
-    def test_no_method_lets_an_error_of_redis_py_through(self, method: str, theirs: Exception) -> None:
+    def test_no_method_lets_an_error_of_redis_py_through(
+        self, method: str, theirs: Exception, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("models.watching.hub.START_SECONDS", 0.1)
         with pytest.raises(errors.StoreError) as caught:
             OPERATIONS[method](broken_store(theirs))
         assert "secret" not in str(caught.value)
