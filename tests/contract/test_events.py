@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from resources import events, watching
 from tests.support.cases import every_key, every_value
 from tests.support.clients import Answer, Ask, ask_json, put_json, target_of
 from tests.support.events import AS_EVENTS, AT_ONCE, Event, events_of
@@ -196,13 +197,19 @@ class TestChanges:
         again = ask("GET", f"/keys?since={last_id(answer)}", b"", AT_ONCE)
         assert told(again) == []
 
-    def test_a_stream_with_a_wait_ends_after_it_if_nothing_changes(self, ask: Ask) -> None:
+    def test_a_stream_with_a_wait_ends_after_it_and_in_silence_its_id_moves_on(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0)
+        monkeypatch.setattr(watching, "CHECK_SECONDS", 0.1)
         since = last_id(ask("GET", "/keys", b"", AT_ONCE))
 
-        answer = ask("GET", f"/keys?since={since}", b"", {**AS_EVENTS, "Prefer": "wait=1"})
+        answer = ask("GET", f"/keys?since={since}", b"", {**AS_EVENTS, "Prefer": "wait=2"})
 
-        assert told(answer) == []
-        assert ID.fullmatch(last_id(answer))
+        beats = events_of(answer.body)
+        assert all((beat.name, beat.data) == ("", None) and ID.fullmatch(str(beat.id)) for beat in beats)
+        assert len(beats) > 2
+        assert str(beats[0].id) < str(beats[-1].id)
 
     def test_an_expiry_is_told_as_one(self, ask: Ask) -> None:
         ask("PUT", "/keys/a?expire_in=1", b"1")
