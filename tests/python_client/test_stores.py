@@ -277,7 +277,7 @@ class TestWatch:
         with closing(kv.watch(initial=False)) as watched:
             assert next(watched).kind == "reset"
             kv.put("c", "3")
-            assert next(change for change in watched if change.key).key == "c"
+            assert next(change for change in watched if change.key == "c").value == "3"
 
     def test_it_sees_the_keys_of_a_namespace_and_sizes_only(self, kv: Store) -> None:
         kv.update({"flag:a": "123", "b": "2"})
