@@ -68,6 +68,8 @@ def lock_command(kv: "Store", key: str, command: Sequence[str], ttl: int, wait: 
 
     The lock is extended meanwhile. If it is lost, COMMAND is stopped.
     """
+    # Whether the lock is lost is known before it is another's.
+    kv._timeout_seconds = min(kv._timeout_seconds, ttl / 3)
     with kv.lock(key, ttl=ttl, wait_seconds=wait or 0) as lock:
         try:
             running = subprocess.Popen(command)

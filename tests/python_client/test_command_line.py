@@ -20,6 +20,7 @@ from client.commands.connection import EXIT_CODES, exit_code_of
 from client.errors import BY_CODE
 from client.program import main
 from models.tokens import Tokens
+from tests.support.servers.proxy import Fault, Then, proxy_to
 from tests.support.servers.services import PROGRAM, Service, environment, eventually, free_port, serving
 
 
@@ -133,6 +134,7 @@ class TestMany:
         assert set(run("ls", "-0", "user:$").output.split("\0")) == {"user:1", "user:\n", ""}
         assert len(run("ls", "--limit", "2").output.splitlines()) == 2
         assert run("ls", "--long", "--json").exit_code == 2
+        assert "expires_at" in run("ls", "--json", "other").output
 
     def test_they_are_listed_with_sizes_and_expiries(self, run: Run) -> None:
         [head, line] = run("ls", "--long", "o$").output.splitlines()
@@ -159,6 +161,7 @@ class TestMany:
         assert "Delete 2 keys?" in asked.stderr
         assert run("del", "--filter", "user:$", given="y\n").stdout == "2\n"
         assert run("del", "--filter", "$", "--yes").stdout == "1\n"
+        assert run("del", "a", "b", "--if-match", "*").exit_code == 2
         assert run("del").exit_code == run("del", "a", "--filter", "b").exit_code == 2
 
     def test_they_move_by_a_file(self, run: Run, kv: Store, tmp_path: Path) -> None:
@@ -287,6 +290,18 @@ class TestLock:
             assert b"lock" in (running.stderr.read() if running.stderr else b"")
         assert kv.read("job") == "of another one"
 
+    def test_the_command_is_stopped_if_it_may_be_lost(
+        self, kv: Store, service: Service, variables: dict[str, str]
+    ) -> None:
+        with proxy_to(service.port) as proxy:
+            through = {**variables, "FLASKVSTORE_URL": f"http://127.0.0.1:{proxy.port}"}
+            with program(
+                through, "lock", "job", "--ttl", "1s", "--", "sleep", "60", stderr=subprocess.DEVNULL
+            ) as running:
+                eventually(lambda: kv.exists("job"))
+                with proxy.failing(Fault(Then.CUT, of_command=True, kept_bytes=0)):
+                    assert running.wait(30) == 4
+
     def test_that_of_another_one_is_not_taken(self, run: Run, kv: Store) -> None:
         kv.put("job", "of another one")
 
@@ -328,6 +343,9 @@ class TestWatch:
 
         assert said == [b"reset\n", b"put a\n", b"1synced\n"]
 
+    def test_a_command_that_is_not_there_is_said(self, run: Run) -> None:
+        assert run("watch", "--exec", "no-such-command").exit_code == 1
+
 
 class TestService:
     def test_it_is_checked(self, run: Run, kv: Store) -> None:
@@ -357,7 +375,7 @@ class TestService:
             profiles.write_text(f'[shop]\nurl = "{url}"\ntoken = "{token}"\n')
             profiles.chmod(0o644)
 
-            assert run("ls", "--url", url).exit_code == 5
+            assert run("ls", "--url", url).exit_code == run("check", "--url", url).exit_code == 5
             assert run("ls", "--url", url, "--token-file", str(tmp_path / "token")).exit_code == 0
             assert run("ls", "--url", url, FLASKVSTORE_TOKEN=token).exit_code == 0
             assert run("put", "a", "1", "--url", url, FLASKVSTORE_TOKEN=token).exit_code == 5

@@ -25,10 +25,11 @@ from client import (
     Store,
     TooLarge,
     escape,
+    watching,
 )
 from tests.python_client.conftest import Make
 from tests.support.cases import KEYS
-from tests.support.servers.proxy import proxy_to
+from tests.support.servers.proxy import LOST, proxy_to
 from tests.support.servers.services import Service
 
 
@@ -300,6 +301,24 @@ class TestWatch:
             assert [change.kind for change in before] == ["reset", "put", "synced"]
             # Another worker may begin with the state again.
             assert next(change for change in watched if change.key == "b").value == "2"
+
+    def test_it_goes_on_after_the_service_was_away(
+        self, kv: Store, make: Make, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watching, "PAUSE_SECONDS", (0.01, 0.02))
+        failures = iter(range(10))
+        kv.put("a", "1")
+        with (
+            proxy_to(service.port) as proxy,
+            closing(make(f"http://127.0.0.1:{proxy.port}").watch()) as watched,
+        ):
+            assert len(list(islice(watched, 3))) == 3
+            with proxy.choosing(lambda _: LOST if next(failures, None) is not None else None):
+                proxy.cut_all()
+                kv.put("b", "2")
+
+                assert next(change for change in watched if change.key == "b").value == "2"
+        assert next(failures, None) is None
 
     def test_what_cannot_be_watched_is_an_error(self, kv: Store) -> None:
         with pytest.raises(InvalidRequest):
