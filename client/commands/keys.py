@@ -174,8 +174,9 @@ def watch_command(
             except (OSError, ValueError) as error:
                 raise click.ClickException(f"{command}: {error}") from None
         elif as_json:
-            told = {**asdict(change), "value": None if change.value is None else to_json(change.value)}
-            click.echo(json.dumps({name: part for name, part in told.items() if part is not None and part != ""}))
+            told = {name: part for name, part in asdict(change).items() if part or name == "value"}
+            told["value"] = None if change.value is None else to_json(change.value)
+            click.echo(json.dumps(told, ensure_ascii=False))
         else:
             click.echo(f"{change.kind} {shown(change.key)}".rstrip())
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from itertools import islice
@@ -522,6 +523,12 @@ class TestMapping:
         with pytest.raises(KeyError):
             del mapping["a"]
 
+    def test_threads_may_share_it(self, mapping: Store) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            counted = list(pool.map(lambda _: mapping.increment("n"), range(100)))
+
+        assert sorted(counted) == list(range(1, 101))
+
     def test_it_is_true_without_counting_its_keys(self, mapping: Store) -> None:
         assert mapping
 
@@ -534,6 +541,16 @@ def test_an_asynchronous_iteration_gives_the_keys(kv: Store, service: Service) -
             return {key async for key in store}
 
     assert asyncio.run(keys()) == {"a", "b"}
+
+
+def test_tasks_may_share_an_asynchronous_store(service: Service, service_connection: Redis) -> None:
+    service_connection.flushall()
+
+    async def count() -> list[int]:
+        async with AsyncStore(f"http://127.0.0.1:{service.port}") as store:
+            return await asyncio.gather(*(store.increment("n") for _ in range(100)))
+
+    assert sorted(asyncio.run(count())) == list(range(1, 101))
 
 
 def test_both_kinds_have_the_same_calls() -> None:
