@@ -29,7 +29,7 @@ MIN_WAIT_SECONDS = 0.001
 class Limits(NamedTuple):
     """How long one command may wait for each of its parts, in seconds.
 
-    :param pool: for a free connection
+    :param pool: for a free connection; and as long as for a new one, if it needs not be connected
     :param connect: for a new connection, and as much again for its first words
     :param answer: for the answer
     """
@@ -50,18 +50,18 @@ class Pool(redis.BlockingConnectionPool):
     fork.
     """
 
-    # From when a connection is asked for until its last answer is there.
-    command_seconds = math.inf
+    # From when a connection is asked for until its last answer is there, and until it may still be connected.
+    command_seconds = connect_within_seconds = math.inf
 
     def get_connection(self, *_: Any, **__: Any) -> Any:  # noqa: D102  # as its parent's
-        deadline = time.monotonic() + self.command_seconds
+        started = time.monotonic()
         try:
             connection = self.pool.get(block=True, timeout=self.timeout) or self.make_connection()
         except Empty as error:
             raise StoreSaturated(SATURATED) from error
-        connection._parser.deadline = deadline  # noqa: SLF001  # there is no other way to it
+        connection._parser.deadline = started + self.command_seconds  # noqa: SLF001  # there is no other way to it
         try:
-            connection = self._connected(connection)
+            connection = self._connected(connection, started + self.connect_within_seconds)
         except exceptions.RedisError as error:
             raise translated(error) from error
         return connection
@@ -81,10 +81,10 @@ class Pool(redis.BlockingConnectionPool):
             raise translated(error) from error
         return connection
 
-    def _connected(self, connection: Any) -> Any:
+    def _connected(self, connection: Any, latest: float) -> Any:
         try:
             if not connection.is_connected:
-                connection.connect()
+                _connect(connection, latest)
             try:
                 # Something to read is the rest of an answer that nobody read.
                 is_clean = not connection.can_read()
@@ -92,7 +92,7 @@ class Pool(redis.BlockingConnectionPool):
                 is_clean = False
             if not is_clean:
                 connection.disconnect()
-                connection.connect()
+                _connect(connection, latest)
         except BaseException:
             self.release(connection)
             raise
@@ -217,7 +217,8 @@ def open_pool(
         url,
         max_connections=max_connections,
         queue_class=partial(FairQueue, on_wait=on_wait),
-        timeout=limits.pool,
+        # Nearly always it is connected already, and needs no time for that.
+        timeout=limits.pool + limits.connect,
         socket_connect_timeout=limits.connect,
         socket_timeout=limits.answer,
         parser_class=_Parser,
@@ -228,8 +229,19 @@ def open_pool(
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
         **{"redis_connect_func": _greet, **options},
     )
-    pool.command_seconds = sum(limits)
+    pool.command_seconds, pool.connect_within_seconds = sum(limits), limits.pool
     return pool
+
+
+def _connect(connection: Any, latest: float) -> None:
+    """Connect a connection.
+
+    :param latest: until when there is time for it
+    :raises StoreSaturated: it is later
+    """
+    if time.monotonic() > latest:
+        raise StoreSaturated(SATURATED)
+    connection.connect()
 
 
 def _greet(connection: Any) -> None:

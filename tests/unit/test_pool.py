@@ -1,12 +1,15 @@
-"""The queue of a pool: who waits for a connection gets the next one, in order."""
+"""A pool and its queue: who waits for a connection gets the next one, in order."""
 
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, Full
 
 import pytest
 
-from models.valkey.pool import FairQueue
+from api.serving.embedded import EmbeddedServer
+from models.errors import StoreSaturated
+from models.valkey.pool import FairQueue, Limits, open_pool
 from tests.support.servers.services import eventually
 
 
@@ -89,3 +92,30 @@ def test_no_connection_is_lost_when_it_comes_as_the_wait_ends() -> None:
         thread.join()
 
     assert (queue.queue, waiting(queue)) == (["a"], 0)
+
+
+class TestWaitingForLong:
+    @pytest.mark.parametrize(
+        ("is_connected", "raises"), [(True, nullcontext()), (False, pytest.raises(StoreSaturated))]
+    )
+    def test_a_connection_that_comes_late_is_used_if_it_needs_not_be_connected(
+        self, valkey_server: EmbeddedServer, is_connected: bool, raises: AbstractContextManager[object]
+    ) -> None:
+        pool = open_pool(valkey_server.url, Limits(pool=0.05, connect=30, answer=30), max_connections=1)
+        connection = pool.get_connection()
+
+        def give_back() -> None:
+            eventually(lambda: waiting(pool.pool) == 1)
+            time.sleep(pool.connect_within_seconds)
+            if not is_connected:
+                connection.disconnect()
+            pool.release(connection)
+
+        thread = threading.Thread(target=give_back)
+        thread.start()
+        with raises:
+            pool.release(pool.get_connection())
+        thread.join()
+
+        assert pool.pool.queue.count(connection) == 1
+        pool.disconnect()
