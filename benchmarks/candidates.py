@@ -63,7 +63,11 @@ def _serve(port: int, _store: Path, _directory: Path) -> Sequence[str]:
 
 
 def _gunicorn(module: str) -> Callable[[int, Path, Path], Sequence[str]]:
-    return lambda _port, _store, _directory: [sys.executable, "-m", "gunicorn", f"benchmarks.{module}:app"]
+    # Without our settings and our worker.
+    options = ("--config", os.devnull, "--worker-class", "gevent", "--keep-alive", "75", "--no-control-socket")
+    return lambda port, _store, _directory: [
+        *(sys.executable, "-m", "gunicorn", *options, "--bind", f"127.0.0.1:{port}", f"benchmarks.{module}:app"),
+    ]
 
 
 def _uvicorn(port: int, _store: Path, _directory: Path) -> Sequence[str]:

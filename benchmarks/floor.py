@@ -42,7 +42,3 @@ def app(environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, 
     body = orjson.dumps(answer)
     start_response(status, [*HEADERS, ("Content-Length", str(len(body)))])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
-
-
-# Where the settings of Gunicorn leave a word for the service's readiness.
-app.extensions = {}  # type: ignore[attr-defined]  # where our Gunicorn settings put a question
