@@ -100,7 +100,8 @@ class Settings:
     max_watchers: int = setting(
         "How many event streams and long polls one worker has at a time, at most; with Granian 16 at most.",
         1_000,
-        whole_number(1, 100_000),
+        # A worker has 4,000 connections, and others want some too.
+        whole_number(1, 3_000),
         "watchers",
     )
     keep_alive_seconds: int = setting(

@@ -21,7 +21,8 @@ from resources.responses import BytesResponse, Limiter
 # How long a watch waits before it looks whether it may go on.
 CHECK_SECONDS = 1.0
 
-OnTold = Callable[[Batch | None, float], object]
+# Gets what is told, for how many seconds the watch has been open since the last time, and since when its client waits.
+OnTold = Callable[[Batch | None, float, float], object]
 
 
 class Watch:
@@ -31,7 +32,7 @@ class Watch:
     :param limiter: counts those of this worker
     :param is_stopping: says whether this worker only finishes its last requests
     :param check_token: refuses to go on once the token has been revoked
-    :param on_told: called with what was told and is sent, and for how many seconds the watch has been open since then
+    :param on_told: called each time that something may have been told
     :param environ: that of the request
     :raises TooManyWatchers: as many as allowed are there already
     :raises StoreError: the store cannot be followed
@@ -56,7 +57,6 @@ class Watch:
         self.check_token = check_token
         self._limiter: Limiter | None = limiter
         self._on_told = on_told
-        self._told: Batch | None = None
         self._seen_at = time.monotonic()
         # Granian does not hand over its connection.
         self._connection: Any = environ.get("gunicorn.socket")
@@ -67,9 +67,11 @@ class Watch:
 
         :param until: by :func:`time.monotonic`
         """
-        now = self._report()
-        self._told = self.watcher.next(min(CHECK_SECONDS, max(0.0, until - now)))
-        return self._told
+        ready_at = time.monotonic()
+        told = self.watcher.next(min(CHECK_SECONDS, max(0.0, until - ready_at)))
+        seen_at, self._seen_at = self._seen_at, time.monotonic()
+        self._on_told(told, self._seen_at - seen_at, ready_at)
+        return told
 
     def ends_with_worker(self) -> bool:
         """Return whether this worker only finishes its last requests; then the client has to connect to another one."""
@@ -91,14 +93,6 @@ class Watch:
             self._limiter.release()
             self._limiter = None
             self.watcher.close()
-            self._report()
-
-    def _report(self) -> float:
-        """Report what has been told and sent, and return the time."""
-        told, self._told = self._told, None
-        seen_at, self._seen_at = self._seen_at, time.monotonic()
-        self._on_told(told, self._seen_at - seen_at)
-        return self._seen_at
 
 
 def long_poll(answer: Callable[[], BytesResponse], watch: Callable[[], Watch], seconds: int) -> BytesResponse:

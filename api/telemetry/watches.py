@@ -20,11 +20,12 @@ class WatchTotals:
         self._seconds = self._longest_delay = 0.0
         self._events = self._resets = 0
 
-    def add(self, told: Batch | None, seconds: float) -> None:
+    def add(self, told: Batch | None, seconds: float, ready_at: float) -> None:
         """Add what one watch has done.
 
-        :param told: what it has been told and has sent; None if nothing
+        :param told: what it is told; None if nothing
         :param seconds: for how long it has been open since the last time
+        :param ready_at: since when its client waits: that it reads slowly is not a delay of ours
         """
         with self._lock:
             self._seconds += seconds
@@ -33,7 +34,8 @@ class WatchTotals:
                 # One with an id has no state behind it.
                 self._resets += told.kind is Kind.RESET and not told.id
                 if told.told_at is not None:
-                    self._longest_delay = max(self._longest_delay, time.monotonic() - told.told_at)
+                    delay = time.monotonic() - max(told.told_at, ready_at)
+                    self._longest_delay = max(self._longest_delay, delay)
             is_first, self._is_empty = self._is_empty, False
         if is_first:
             self._metrics.send(self._lines)

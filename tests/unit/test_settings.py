@@ -89,7 +89,7 @@ BAD = {
     "unavailable_status": ["", "200", "502", "x"],
     "max_held_bytes": ["", "0", "1000000", "x"],
     "max_lists": ["", "0", "x"],
-    "max_watchers": ["", "0", "x"],
+    "max_watchers": ["", "0", "3001", "x"],
     "delete_all": ["", "no", "0"],
     "open": ["", "yes", "1", "True"],
     "hosts": ["", "*,a", "a,", "a:80", "http://a", "*.a", "a b", "::1", "a."],

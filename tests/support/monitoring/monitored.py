@@ -20,7 +20,7 @@ import yaml
 
 from api.serving.embedded import EmbeddedServer
 from tests.support.clients import AS_NDJSON, JSON, NDJSON
-from tests.support.events import AS_EVENTS, AT_ONCE
+from tests.support.events import AS_EVENTS
 from tests.support.monitoring.exporter import Exporter, Listening, listening
 from tests.support.monitoring.mapping import MAPPING, read_rules
 from tests.support.servers.services import Service, eventually, free_port, need, serving, valkey
@@ -51,8 +51,6 @@ CALLS: list[tuple[str, str, bytes, dict[str, str]]] = [
     ("GET", "/keys?unknown=1", b"", {}),
     ("GET", "/health/live", b"", {}),
     ("GET", "/health/ready", b"", {}),
-    # Without a store it takes the whole time limit.
-    ("GET", "/keys", b"", AT_ONCE),
     ("GET", "/swagger.json", b"", {}),
     ("GET", "/nowhere", b"", {}),
 ]
@@ -158,31 +156,27 @@ def watched(directory: Path, *options: str, **variables: str) -> Iterator[Watche
 
 
 def work(port: int, seconds: float, pause_seconds: float = 0.0) -> None:
-    """Send calls to a service for a while, one after the other, and watch meanwhile what they change.
+    """Send calls to a service for a while, one after the other, and watch the first change of each round.
 
     :param port: where it listens
     :param seconds: for how long
     :param pause_seconds: how long to wait between two
     """
-    watching = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    with contextlib.closing(watching):
-        watching.request("GET", "/keys", headers=AS_EVENTS)
-        send_calls(port, seconds, pause_seconds)
-
-
-def send_calls(port: int, seconds: float, pause_seconds: float) -> None:
-    """Send calls to a service for a while; see :func:`work`."""
     deadline = time.monotonic() + seconds
-    for method, target, body, headers in cycle(CALLS):
-        if time.monotonic() > deadline:
-            return
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(method, target, body=body or None, headers=headers)
-            connection.getresponse().read()
-        if target == CALLS[-1][1]:
-            misbehave(port)
-        time.sleep(pause_seconds)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as watching:
+        for method, target, body, headers in cycle(CALLS):
+            if time.monotonic() > deadline:
+                return
+            if target == CALLS[0][1]:
+                watching.close()
+                watching.request("GET", "/keys", headers={**AS_EVENTS, "Prefer": "wait=60"})
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            with contextlib.closing(connection):
+                connection.request(method, target, body=body or None, headers=headers)
+                connection.getresponse().read()
+            if target == CALLS[-1][1]:
+                misbehave(port)
+            time.sleep(pause_seconds)
 
 
 def misbehave(port: int) -> None:
