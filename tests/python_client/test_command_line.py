@@ -6,22 +6,28 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from flask import Flask
 from redis import Redis
+from werkzeug.serving import make_server
 
+from api.app import create_app
+from api.serving.embedded import EmbeddedServer
+from api.settings import Settings
 from client import Store
 from client.commands.connection import EXIT_CODES, exit_code_of
 from client.errors import BY_CODE
 from client.program import main
 from models.tokens import Tokens
 from tests.support.servers.proxy import Fault, Then, proxy_to
-from tests.support.servers.services import PROGRAM, Service, environment, eventually, free_port, serving
+from tests.support.servers.services import PROGRAM, Service, environment, eventually, free_port
 
 
 Run = Callable[..., Result]
@@ -53,6 +59,15 @@ def run(variables: dict[str, str]) -> Run:
 def program(variables: dict[str, str], *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
     """Run a command as a process."""
     return subprocess.Popen([PROGRAM, *arguments], env=environment(**variables), **options)
+
+
+@contextmanager
+def listening(app: Flask) -> Iterator[str]:
+    """Run an application in this process, and give its address."""
+    with make_server("127.0.0.1", 0, app) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.port}"
+        server.shutdown()
 
 
 class TestValues:
@@ -363,13 +378,15 @@ class TestService:
         assert checked.exit_code == 1
         assert "does not answer" in checked.output
 
-    def test_a_token_comes_from_a_file_a_variable_or_a_profile(self, run: Run, tmp_path: Path) -> None:
+    def test_a_token_comes_from_a_file_a_variable_or_a_profile(
+        self, run: Run, tmp_path: Path, valkey_server: EmbeddedServer
+    ) -> None:
         token = Tokens(tmp_path / "tokens.json").create(
             "shop", namespace="shop", scopes=["read"], expires_in_seconds=None
         )
         (tmp_path / "token").write_text(token)
-        with serving(tmp_path, "--tokens-file", str(tmp_path / "tokens.json")) as service:
-            url = f"http://127.0.0.1:{service.port}"
+        app = create_app(Settings(redis_url=valkey_server.url, tokens_file=tmp_path / "tokens.json"))
+        with listening(app) as url:
             profiles = tmp_path / ".config" / "flaskvstore.toml"
             profiles.parent.mkdir()
             profiles.write_text(f'[shop]\nurl = "{url}"\ntoken = "{token}"\n')
@@ -426,20 +443,21 @@ def completed(words: str, url: str) -> set[str]:
 def test_progress_is_shown_on_a_terminal(kv: Store, variables: dict[str, str], tmp_path: Path) -> None:
     kv.update({f"k{number}": "v" for number in range(500)})
     path = str(tmp_path / "export.ndjson")
-    for arguments in (["export", "-o", path], ["import", path]):
-        ours, theirs = pty.openpty()
-        running = program(variables, *arguments, stdin=subprocess.DEVNULL, stderr=theirs)
-        os.close(theirs)
-        said = b""
-        # At its end a terminal is an error.
-        with suppress(OSError):
-            while more := os.read(ours, 1024):
-                said += more
-        os.close(ours)
+    kv.export_to(path)
+    ours, theirs = pty.openpty()
 
-        assert running.wait(30) == 0
-        assert b"500/500" in said
-        assert b"/s" in said
+    running = program(variables, "import", path, stdin=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    # At its end a terminal is an error.
+    with suppress(OSError):
+        while more := os.read(ours, 1024):
+            said += more
+    os.close(ours)
+
+    assert running.wait(30) == 0
+    assert b"500/500" in said
+    assert b"/s" in said
 
 
 def test_every_error_has_its_exit_code() -> None:
