@@ -70,10 +70,10 @@ drop-in: .venv/dev.stamp .venv/drop-in.stamp ## Run build tools and others on /v
 	$(BIN)/python -m pytest -m drop_in -k "$(TOOLS)" tests/service/test_drop_in.py
 
 granian: .venv/dev.stamp ## Run the tests that start a server on Granian
-	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics" \
+	TEST_WSGI_SERVER=granian $(BIN)/python -m $(PARALLEL) -k "gunicorn or TestStarting or test_stopping or TestWorkers or test_http or test_metrics or test_watch" \
 		$(addprefix tests/service/processes/test_,starting.py stopping.py workers.py gunicorn_alone.py) \
-		$(addprefix tests/service/test_,http.py metrics.py) \
-		$(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py)
+		$(addprefix tests/service/test_,http.py metrics.py watch.py) \
+		$(addprefix tests/contract/test_,keys.py items.py values.py transactions.py ndjson.py events.py long_polls.py)
 
 proxies: .venv/dev.stamp ## Run the contract through nginx, Apache httpd, HAProxy, Caddy and Varnish, as docs/proxies.md sets them up
 	$(BIN)/python -m pytest -m proxies tests/service/test_proxies.py

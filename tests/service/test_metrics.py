@@ -146,7 +146,7 @@ def test_a_watch_has_metrics_of_its_own_and_is_no_duration_of_a_request(
     ask("PUT", "/keys/a", b"1")
     statsd.lines(until="flaskvstore.request.key.PUT.200")
     began_at = time.monotonic()
-    with Stream(measured.port, "/keys") as stream:
+    with Stream(measured.port, "/keys", {"Prefer": "wait=60"}) as stream:
         stream.until("synced")
         ask("PUT", "/keys/a", b"2")
         stream.until("put")
