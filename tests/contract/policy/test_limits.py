@@ -1,4 +1,4 @@
-"""How much a client may ask for: the rate limit, and long lists at a time."""
+"""How much a client may ask for: the rate limit, and long lists and watches at a time."""
 
 import contextlib
 import json
@@ -10,12 +10,16 @@ import pytest
 from redis import Redis
 
 from api import parsers
-from api.app import create_app
+from api.app import GRANIAN_WATCHERS, create_app
 from api.settings import Settings
 from models.store import Store
 from models.tokens import SCOPES, Tokens
+from models.watching import hub
+from resources.errors import TooManyWatchers
+from resources.extensions import WATCH_LIMITER
 from tests.support.clients import AS_NDJSON, JSON, NDJSON, Ask, bearer, in_process, put_json, target_of
 from tests.support.contract import Contract
+from tests.support.events import AS_EVENTS
 from tests.support.servers.services import eventually, serving
 from tests.support.servers.stores import server_of, store_of
 from tests.support.wire import LARGE, Wire
@@ -236,3 +240,19 @@ def test_a_client_is_who_the_trusted_proxy_says_and_nobody_else(tmp_path: Path, 
 
         [counter] = client.scan_iter("flaskvstore-hits:*")
         assert "address 192.0.2.9/" in counter.decode()
+
+
+def test_a_watch_that_cannot_begin_gives_its_place_back(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "START_SECONDS", 0.1)
+    ask = in_process(create_app(Settings(redis_url="redis://127.0.0.1:1", max_watchers=1)), contract)
+
+    assert [ask("GET", "/keys", b"", AS_EVENTS).code for _ in range(2)] == ["store_unavailable"] * 2
+
+
+def test_a_worker_of_granian_has_room_for_few_watchers() -> None:
+    limiter = create_app(Settings(redis_url="redis://127.0.0.1:1", server="granian")).extensions[WATCH_LIMITER]
+    for _ in range(GRANIAN_WATCHERS):
+        limiter.acquire()
+
+    with pytest.raises(TooManyWatchers):
+        limiter.acquire()
