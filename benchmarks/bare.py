@@ -36,7 +36,9 @@ def write_all(client: redis.Redis, file: Path) -> None:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             record = json.loads(line)
-            pipeline.set("kv:" + record["key"], record["value"])
+            # The last line has their number.
+            if "key" in record:
+                pipeline.set("kv:" + record["key"], record["value"])
             if number % KEYS_A_STEP == 0:
                 pipeline.execute()
     pipeline.execute()

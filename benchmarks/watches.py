@@ -135,6 +135,8 @@ def measure(
     :param store_pid: the process of that
     :param put: a PUT of one key
     """
+    # Every watcher begins with a look at all names.
+    client.flushall()
     alone: list[Sample] = []
     watched: list[Sample] = []
     for _ in range(rounds):
