@@ -187,6 +187,7 @@ def test_who_is_cut_off_without_a_word_is_given_up_within_a_minute(limited: Serv
 
 
 @pytest.mark.soak
+@pytest.mark.gunicorn("Granian has room for 16 watchers")
 def test_watchers_leave_nothing_behind(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         [worker] = map(psutil.Process, workers(service))

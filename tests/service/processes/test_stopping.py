@@ -122,7 +122,8 @@ def test_a_killed_service_takes_its_processes_along_and_keeps_the_data(tmp_path:
         with serving(tmp_path) as next_service:
             assert ask(next_service, "GET", "/keys/a").json == {"a": "1"}
 
-        eventually(lambda: gone(processes))
+        # A worker of Granian may take half a minute to stop.
+        eventually(lambda: gone(processes), 40)
 
 
 @pytest.mark.parametrize("killed", ["serve", "gunicorn"])
