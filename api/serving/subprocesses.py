@@ -53,6 +53,9 @@ def spawn(
 def _in_child(death_signal: signal.Signals) -> None:
     # The parent blocks the signals that it waits for, and a child would inherit that.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # A shell that starts the service in the background has it ignore these, and so would the child.
+    for ignored in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_DFL)
     end_with_parent(death_signal)
 
 

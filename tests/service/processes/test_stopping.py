@@ -114,16 +114,20 @@ def test_a_stop_under_load_fails_no_request_and_loses_no_write(tmp_path: Path) -
 
 
 def test_a_killed_service_takes_its_processes_along_and_keeps_the_data(tmp_path: Path) -> None:
-    with serving(tmp_path, "--durability", "always") as service:
-        ask(service, "PUT", "/keys?a=1")
-        processes = all_processes(service)
-        service.stop(signal.SIGKILL)
+    # As a shell does for what it starts in the background.
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    try:
+        with serving(tmp_path, "--durability", "always") as service:
+            ask(service, "PUT", "/keys?a=1")
+            processes = all_processes(service)
+            service.stop(signal.SIGKILL)
 
-        with serving(tmp_path) as next_service:
-            assert ask(next_service, "GET", "/keys/a").json == {"a": "1"}
+            with serving(tmp_path) as next_service:
+                assert ask(next_service, "GET", "/keys/a").json == {"a": "1"}
 
-        # A worker of Granian may take half a minute to stop.
-        eventually(lambda: gone(processes), 40)
+            eventually(lambda: gone(processes))
+    finally:
+        signal.signal(signal.SIGQUIT, before)
 
 
 @pytest.mark.parametrize("killed", ["serve", "gunicorn"])
