@@ -55,7 +55,7 @@ def exported(store: Store) -> Iterable[dict[str, bytes | None]]:
 
 @pytest.mark.parametrize("listing", [listed_whole, listed_in_pages, listed_alone, exported])
 @pytest.mark.grows
-@settings(max_examples=amount(6, 100))
+@settings(max_examples=amount(6, 50))
 @given(changes=CHANGES)
 def test_what_is_there_throughout_is_never_missed(
     valkey_store: Store,

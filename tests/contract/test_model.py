@@ -224,5 +224,5 @@ def backend() -> str:
 def test_the_service_does_what_its_model_does(ask: Ask) -> None:
     run_state_machine_as_test(
         lambda: Model(ask),  # type: ignore[arg-type]  # it takes whatever makes a machine
-        settings=settings(max_examples=amount(20, 400), stateful_step_count=40),
+        settings=settings(max_examples=amount(20, 300), stateful_step_count=40),
     )

@@ -158,5 +158,5 @@ def as_bytes(value: Value) -> bytes:
 def test_a_store_does_what_a_dict_does(kv: Store) -> None:
     run_state_machine_as_test(
         lambda: Model(kv),  # type: ignore[arg-type]  # it takes whatever makes a machine
-        settings=settings(max_examples=amount(5, 200), stateful_step_count=30),
+        settings=settings(max_examples=amount(5, 100), stateful_step_count=30),
     )
