@@ -12,6 +12,8 @@ AT_ONCE := not soak and not browser and not clients and not drop_in and not imag
 TOOLS ?= not gradle
 # The Python of `make bench`: Debian's, which is built with profile-guided optimisation, where there is one.
 BENCH_PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 11) and sys.executable or "$(PYTHON)")' || echo $(PYTHON))
+# Those of `make soak` that measure what a worker does: nothing else may run meanwhile.
+ALONE := $(addprefix tests/,contract/test_busy_store.py $(addprefix service/test_,greedy_clients.py memory.py overload.py slow_clients.py))
 # The random seed of `make soak`, which prints it.
 SEED := $(or $(SEED),$(shell date +%s))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -82,7 +84,8 @@ soak: .venv/dev.stamp ## Run the heavy tests, and many more random cases; make s
 	@echo "make soak SEED=$(SEED)"
 	TEST_SEED=$(SEED) TEST_KILLS=$(KILLS) TEST_REQUESTS=$(REQUESTS) \
 		$(BIN)/python -m $(PARALLEL) --hypothesis-seed=$(SEED) -m "grows and not soak"
-	TEST_SEED=$(SEED) $(BIN)/python -m pytest -m soak
+	TEST_SEED=$(SEED) $(BIN)/python -m $(PARALLEL) -m soak $(addprefix --ignore=,$(ALONE))
+	TEST_SEED=$(SEED) $(BIN)/python -m pytest -m soak $(ALONE)
 
 mutants: .venv/dev.stamp ## Make small faults, and show those that no test finds: make mutants COUNT=150; SEED as above
 	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m tests.support.mutants
