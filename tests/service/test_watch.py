@@ -91,6 +91,7 @@ def test_a_client_that_was_cut_off_goes_on_where_it_was(limited: Service, ask: A
         assert event.data["value"] == "2"
 
 
+@pytest.mark.gunicorn("Granian notices only at the next event that a client has left")
 def test_only_so_many_may_watch_at_a_time_and_who_leaves_makes_room(limited: Service, ask: Ask) -> None:
     with contextlib.ExitStack() as stack:
         polling = stack.enter_context(Wire(limited.port))
