@@ -48,8 +48,10 @@ def create_app(settings: Settings, *, store: Store | None = None, metrics: Metri
     app.extensions[ON_TOLD] = (lambda *_: None) if metrics is None else WatchTotals(metrics).add
     app.extensions[STORE] = store
     app.extensions[LIST_LIMITER] = Limiter(settings.max_lists, TooManyLists)
-    most_watchers = GRANIAN_WATCHERS if settings.server == "granian" else settings.max_watchers
-    app.extensions[WATCH_LIMITER] = Limiter(min(settings.max_watchers, most_watchers), TooManyWatchers)
+    max_watchers = settings.max_watchers
+    if settings.server == "granian":
+        max_watchers = min(max_watchers, GRANIAN_WATCHERS)
+    app.extensions[WATCH_LIMITER] = Limiter(max_watchers, TooManyWatchers)
     # A key may hold "//": no path is rewritten or redirected.
     app.url_map.merge_slashes = False
     app.url_map.converters["key"] = KeyConverter

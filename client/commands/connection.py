@@ -101,7 +101,7 @@ def connect(
 ) -> "Store":
     """Return a store for options; variables count next, and then a profile."""
     # Late, because it takes longer than the help of a command.
-    from ..stores import Store  # noqa: PLC0415
+    from ..stores import Store  # noqa: PLC0415  # httpx takes longer to load than help needs
 
     found = {**_read_profile(profile), **options}
     # A profile that is named counts more than variables.
